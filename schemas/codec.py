@@ -1,0 +1,187 @@
+"""Bytes to typed envelopes and back: the only edge where records are validated or written.
+
+The one rule: what does not fit raises `Poison`, whose text names the field, the value's kind and what was expected, never the value itself.
+"""
+
+from dataclasses import fields, is_dataclass
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Literal, get_args
+
+import orjson
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from schemas.decisions import Cause, Decision
+from schemas.envelope import Envelope, PartitionEnvelope, from_ms
+from schemas.events import Event, RouterTick
+from schemas.notices import Notice
+from schemas.outcomes import CrmSettled, MailSettled
+from schemas.transcripts import TranscriptCompleted
+
+ERRORS_SHOWN_MAX = 3
+
+
+class Poison(Exception):
+    """A record that can't be read. The message is safe to log: it holds no value of the record."""
+
+
+class UnknownType(Exception):
+    """A sound envelope whose type this version does not know: a newer publisher. The message is the type."""
+
+
+class Codec:
+    """Reads the envelopes of one closed union of data classes.
+
+    `decode` returns an `Envelope` (or `PartitionEnvelope` for a tick) and raises `Poison` or `UnknownType`.
+    """
+
+    def __init__(self, members: tuple[type, ...]) -> None:
+        """`members`: data classes with a `TYPE`; each becomes one branch, told apart by the envelope's `type`."""
+        branches: list[Any] = [
+            (PartitionEnvelope if member is RouterTick else Envelope)[Literal[member.TYPE], member]  # type: ignore[attr-defined]
+            for member in members
+        ]
+        union: Any = branches[0]
+        for branch in branches[1:]:
+            union = union | branch
+        shape: Any = Annotated[union, Field(discriminator="type")] if len(branches) > 1 else union
+        config = ConfigDict(strict=True, allow_inf_nan=False)
+        self.adapter: TypeAdapter[Any] = TypeAdapter(shape, config=config)
+        self._any: TypeAdapter[Any] = TypeAdapter(Envelope[str, dict[str, Any]], config=config)
+        self.types = frozenset(member.TYPE for member in members)  # type: ignore[attr-defined]
+
+    def decode(self, raw: bytes | str | None) -> Any:
+        """The envelope in `raw`; `Any`, since its data is a member of the union this codec was made for."""
+        if raw is None:
+            raise Poison("the record has no value; a JSON object was expected")
+        try:
+            return self.adapter.validate_json(raw)
+        except ValidationError as error:
+            raise self._explain(error, raw) from None
+
+    def _explain(self, error: ValidationError, raw: bytes | str) -> Exception:
+        """`UnknownType` where only the type is unknown, otherwise `Poison` that says what is wrong."""
+        first = error.errors(include_url=False, include_context=False)[0]["type"]
+        if first in ("union_tag_invalid", "literal_error"):
+            try:
+                kind: str = self._any.validate_json(raw).type
+            except ValidationError as inner:
+                return Poison(_told(inner))
+            if kind not in self.types:
+                return UnknownType(kind)
+        return Poison(_told(error))
+
+
+def _told(error: ValidationError) -> str:
+    """Where and what, without the values (pydantic's own messages for these may quote them)."""
+    problems = error.errors(include_url=False, include_context=False)
+    lines = []
+    for problem in problems[:ERRORS_SHOWN_MAX]:
+        place = ".".join(str(part) for part in problem["loc"] if _is_ours(part)) or "the record"
+        match problem["type"]:
+            case "json_invalid":
+                lines.append("not JSON")
+            case "union_tag_not_found":
+                lines.append("type: missing; the event's type was expected")
+            case "missing":
+                lines.append(f"{place}: missing; this field is required")
+            case _:
+                expected = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+                lines.append(f"{place}: {_kind(problem['input'])} given; {expected}")
+    if len(problems) > ERRORS_SHOWN_MAX:
+        lines.append(f"and {len(problems) - ERRORS_SHOWN_MAX} more")
+    return "; ".join(lines)
+
+
+_KINDS = {dict: "object", list: "array", str: "string", bool: "boolean", type(None): "null"}
+
+
+def _kind(value: Any) -> str:
+    """Return what JSON calls a value of this kind."""
+    return _KINDS.get(type(value), "number")
+
+
+def _is_ours(part: int | str) -> bool:
+    """Whether a step of an error's path is a name of the contract: a key of a map is the publisher's own text."""
+    return isinstance(part, int) or part in _field_names()
+
+
+@cache
+def _field_names() -> frozenset[str]:
+    """Every field name of the contract, read off the JSON Schemas; needed only once something is refused."""
+    found: set[str] = set()
+
+    def walk(node: Any) -> None:
+        if isinstance(node, dict):
+            found.update(node.get("properties", ()))
+            for item in node.values():
+                walk(item)
+
+    for codec in (events, decisions, notices, transcripts, deliveries, activities):
+        walk(codec.adapter.json_schema())
+    return frozenset(found)
+
+
+def _members(union: Any) -> tuple[type, ...]:
+    return get_args(union) if isinstance(union, UnionType) else (union,)
+
+
+events = Codec(_members(Event))
+decisions = Codec(_members(Decision))
+notices = Codec(_members(Notice))
+transcripts = Codec((TranscriptCompleted,))
+deliveries = Codec((MailSettled,))
+activities = Codec((CrmSettled,))
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
+
+
+def plain(value: Any) -> dict[str, Any]:
+    """A dataclass as a dict without its empty (None) fields; nested ones are left to `orjson`."""
+    if not is_dataclass(value):
+        raise TypeError(f"{type(value).__name__} can't be written as JSON")
+    return {name: item for name in _names(type(value)) if (item := getattr(value, name)) is not None}
+
+
+def dumps(value: Any) -> bytes:
+    """JSON of plain values and dataclasses, None fields left out."""
+    return orjson.dumps(value, default=plain, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+
+
+def encode(
+    data: Any, *, event_id: str, source: str, at_ms: int, workspace_id: str, cause: Cause | None = None
+) -> bytes:
+    """One envelope as bytes. `data` is a contract dataclass; decisions and notices carry their `cause`."""
+    body = plain(data)
+    if cause is not None:
+        body["cause"] = cause
+    envelope = {
+        "specversion": "1.0",
+        "id": event_id,
+        "source": source,
+        "type": data.TYPE,
+        "time": from_ms(at_ms),
+        "workspaceid": workspace_id,
+    }
+    audience = getattr(data, "AUDIENCE", None)
+    if audience is not None:
+        envelope["audience"] = audience
+    envelope["data"] = body
+    return dumps(envelope)
+
+
+def encode_tick(*, event_id: str, source: str, at_ms: int, partition: int, limit_ms: int) -> bytes:
+    """A tick's envelope, which names a partition and no workspace."""
+    return dumps(
+        {
+            "specversion": "1.0",
+            "id": event_id,
+            "source": source,
+            "type": RouterTick.TYPE,
+            "time": from_ms(at_ms),
+            "data": {"partition": partition, "limit_ms": limit_ms},
+        }
+    )

@@ -1,0 +1,53 @@
+"""The CloudEvents 1.0 envelope around every record, in structured JSON mode.
+
+The one rule: inside the services time is integer milliseconds; RFC 3339 text exists only on the wire, and is made and read here.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Generic, Literal, TypeVar
+
+from pydantic import AwareDatetime
+
+from schemas.types import Audience, Id, Name
+
+TypeName = TypeVar("TypeName")
+Data = TypeVar("Data")
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope(Generic[TypeName, Data]):
+    """One event of one workspace; `data` is one of the contract's dataclasses."""
+
+    specversion: Literal["1.0"]
+    id: Id
+    source: Name
+    type: TypeName
+    time: AwareDatetime
+    workspaceid: Id
+    data: Data
+    audience: Audience | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionEnvelope(Generic[TypeName, Data]):
+    """An event of a whole partition, which names no workspace: the router's tick."""
+
+    specversion: Literal["1.0"]
+    id: Id
+    source: Name
+    type: TypeName
+    time: AwareDatetime
+    data: Data
+
+
+def to_ms(moment: datetime) -> int:
+    """Milliseconds since the epoch of an aware datetime."""
+    return round(moment.timestamp() * 1000)
+
+
+def from_ms(at_ms: int) -> str:
+    """RFC 3339 text in UTC with milliseconds, such as `2026-11-21T09:00:00.000Z`."""
+    seconds, millis = divmod(at_ms, 1000)
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{millis:03d}Z"

@@ -1,0 +1,1 @@
+"""The router's pure core: a deterministic function of its input log."""

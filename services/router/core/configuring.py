@@ -1,0 +1,150 @@
+"""How settings and presence change the state: the part of `evolve` about workspaces, departments and agents.
+
+The one rule: a `*.configured.v1` event replaces the settings whole; what runs already (timers, open offers) keeps running.
+"""
+
+from schemas.events import (
+    AgentConfigured,
+    AgentDeleted,
+    AgentHeartbeat,
+    AgentPresence,
+    DepartmentConfigured,
+    DepartmentDeleted,
+    WorkspaceConfigured,
+)
+from services.router.core import entering, membership
+from services.router.core.departments import choose, resolve
+from services.router.core.state import Agent, Department, Workspace
+from services.router.core.timers import Agenda
+
+HEARTBEAT_LIMIT_S = 60
+"""Silence after which an agent who has sent heartbeats counts as offline (2-routing, Inputs)."""
+
+
+def workspace_configured(ws: Workspace, event: WorkspaceConfigured) -> None:
+    """Takes the workspace's settings, and makes its default department if it has none yet."""
+    ws.profile.settings = event
+    ws.changed[("profile", "")] = None
+    default = ws.departments.get(ws.default_id)
+    if default is None or not default.configured:
+        _settle(ws, DepartmentConfigured(department_id=ws.default_id, name=event.name), configured=False)
+
+
+def department_configured(ws: Workspace, event: DepartmentConfigured) -> None:
+    """Takes a department's settings; the default one can't be made private."""
+    if event.department_id == ws.default_id and event.visibility == "private":
+        return
+    _settle(ws, event, configured=True)
+
+
+def department_deleted(ws: Workspace, event: DepartmentDeleted) -> None:
+    """Removes a department but the default one; what waits there moves."""
+    department = ws.departments.get(event.department_id)
+    if department is None or department.removed or event.department_id == ws.default_id:
+        return
+    before = department.settings.agent_ids
+    department.removed = True
+    membership.staff(ws, department, before)
+    _move_waiting(ws, department)
+    ws.touch(department)
+
+
+def _settle(ws: Workspace, settings: DepartmentConfigured, *, configured: bool) -> None:
+    department = ws.departments.get(settings.department_id)
+    before: tuple[str, ...] = ()
+    if department is None:
+        department = ws.departments[settings.department_id] = Department(settings)
+    else:
+        before = () if department.removed else tuple(dict.fromkeys(department.settings.agent_ids))
+        department.settings = settings
+        department.removed = False
+    department.configured = configured
+    membership.staff(ws, department, before)
+    ws.touch(department)
+    if not department.open:
+        _move_waiting(ws, department)
+        return
+    for place in ws.indexes[department.id].queue:
+        ws.open_chats[place.chat_id] = None
+
+
+def _move_waiting(ws: Workspace, department: Department) -> None:
+    """Waiting chats of a closed department go to the default one; their offers are withdrawn by `decide`."""
+    for place in list(ws.indexes[department.id].waiting):
+        chat = ws.chats[place.chat_id]
+        ws.moved[chat.id] = None
+        entering.enter(ws, chat, resolve(ws, ws.default_id, by_visitor=False))
+    for chat in ws.chats.values():
+        if chat.phase == "bot" and chat.department_id == department.id:
+            chat.department_id = choose(ws, ws.default_id, by_visitor=False).department_id
+            ws.touch(chat)
+
+
+def agent_configured(ws: Workspace, event: AgentConfigured) -> None:
+    """Takes an agent's settings."""
+    agent = ws.agents.get(event.agent_id)
+    if agent is None:
+        agent = ws.agents[event.agent_id] = Agent(event)
+    else:
+        if not agent.removed:
+            membership.leave_departments(ws, agent)
+        agent.settings = event
+        agent.removed = False
+    membership.join_departments(ws, agent)
+
+
+def agent_deleted(ws: Workspace, event: AgentDeleted) -> None:
+    """Removes an agent; their offers and chats are taken from them by `decide`."""
+    agent = ws.agent(event.agent_id)
+    if agent is None:
+        return
+    membership.leave_departments(ws, agent)
+    agent.status = "offline"
+    agent.removed = True
+    ws.disarm_all(agent)
+    agent.wrap_ups.clear()
+    ws.touch(agent)
+
+
+def presence(ws: Workspace, event: AgentPresence) -> None:
+    """Takes an agent's status; going offline starts the grace time of the chats they own."""
+    agent = ws.agent(event.agent_id)
+    if agent is None:
+        return
+    agent.sound = event.sound
+    agent.unanswered = 0
+    if event.status == "online" and agent.status != "online":
+        agent.idle_since_ms = ws.now_ms
+    change_status(ws, agent, event.status)
+    if agent.beats and event.status != "offline":
+        ws.arm(agent, "heartbeat", HEARTBEAT_LIMIT_S)
+
+
+def heartbeat(ws: Workspace, event: AgentHeartbeat) -> None:
+    """A sign of life: the silence is measured anew."""
+    agent = ws.agent(event.agent_id)
+    if agent is not None and agent.status != "offline":
+        agent.beats = True
+        ws.arm(agent, "heartbeat", HEARTBEAT_LIMIT_S)
+
+
+def change_status(ws: Workspace, agent: Agent, status: str) -> None:
+    """Moves an agent to another status, with what follows for the chats they own."""
+    before = agent.status
+    agent.status = status  # type: ignore[assignment]
+    membership.place_agent(ws, agent, roomier=before != "online")
+    if status == "offline":
+        ws.disarm(agent, "heartbeat")
+    for chat in entering.owned_chats(ws, agent.id):
+        routing = ws.departments[chat.department_id].settings.routing
+        if status != "offline":
+            ws.disarm(chat, "grace")
+        elif before != "offline" and routing.offline_policy == "requeue":
+            ws.arm(chat, "grace", routing.offline_grace_s)
+
+
+def new_workspace(workspace_id: str, agenda: Agenda) -> Workspace:
+    """A workspace as it begins: default settings, and one department named after it, without agents."""
+    ws = Workspace(workspace_id, agenda)
+    _settle(ws, DepartmentConfigured(department_id=workspace_id, name=workspace_id), configured=False)
+    return ws

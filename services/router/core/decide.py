@@ -1,0 +1,243 @@
+"""What follows from an event: `decide` reads the state and returns decisions and notices, in order.
+
+The one rule: it writes nothing. A refusal is a decision; "nothing to do" is ().
+"""
+
+from typing import Final, assert_never
+
+from schemas import decisions as d
+from schemas import events as e
+from schemas import notices as n
+from schemas.envelope import from_ms
+from services.router.core import deadlines, endings, mail, placement, staffing
+from services.router.core.departments import blocked
+from services.router.core.endings import End
+from services.router.core.ids import mint
+from services.router.core.permissions import may_end
+from services.router.core.refusals import refuse
+from services.router.core.state import Agent, Chat, Emission, Workspace
+from services.router.core.timers import DeadlineReached
+
+
+class Drain:
+    """Asks what the step under way has made possible."""
+
+
+DRAIN: Final = Drain()
+
+
+def decide(ws: Workspace, event: e.Event | DeadlineReached | Drain) -> tuple[Emission, ...]:
+    """The decisions that follow from an event that `evolve` has applied, or from what the step made possible."""
+    match event:
+        case Drain():
+            return placement.drain(ws)
+        case e.ChatRequested():
+            return _requested(ws, event)
+        case e.ChatMessage():
+            return _message(ws, event)
+        case e.OfferAccepted():
+            return _accepted(ws, event)
+        case e.OfferDeclined():
+            return _declined(ws, event)
+        case e.VisitorLeft():
+            chat = ws.chats.get(event.chat_id)
+            if chat is None or not chat.live:
+                return ()
+            return endings.end(ws, chat, End(by="visitor", visitor=True, withdraw="visitor_left"))
+        case e.BotTransferRequested():
+            return _bot_transfer(ws, event)
+        case e.ChatEndRequested():
+            return _end_requested(ws, event)
+        case e.ChatFeedback():
+            return _feedback(ws, event)
+        case e.AgentPresence():
+            return staffing.presence(ws, event)
+        case e.AgentDeleted():
+            return staffing.agent_deleted(ws, event)
+        case e.DepartmentConfigured():
+            return staffing.department_configured(ws, event)
+        case e.DepartmentDeleted():
+            return staffing.department_deleted(ws, event)
+        case e.VisitorIpBlocked():
+            return staffing.ip_blocked(ws, event)
+        case e.VisitorIpUnblocked():
+            known = ws.agent(event.by_agent_id) is not None
+            return () if known else (refuse(ws, "unknown_agent", "the agent is not known"),)
+        case e.CrmConfigured():
+            return staffing.crm_configured(ws, event)
+        case DeadlineReached():
+            return deadlines.reached(ws, event)
+        case (
+            e.WorkspaceConfigured()
+            | e.AgentConfigured()
+            | e.AgentHeartbeat()
+            | e.CannedCategoryConfigured()
+            | e.CannedCategoryDeleted()
+            | e.CannedMessageConfigured()
+            | e.CannedMessageDeleted()
+            | e.VisitorReturned()
+            | e.VisitorUpdated()
+            | e.RouterTick()
+        ):
+            return ()
+        case (
+            e.ChatTransferRequested()
+            | e.ChatInviteRequested()
+            | e.ChatJoinRequested()
+            | e.ParticipantLeaveRequested()
+            | e.ChatTagsChanged()
+            | e.ChatNoteAdded()
+            | e.MissedAssignRequested()
+            | e.MissedCloseRequested()
+            | e.MissedDeleteRequested()
+            | e.MissedReplyRequested()
+            | e.MonitorConfigured()
+            | e.MonitorDeleted()
+            | e.CrmLeadRequested()
+            | e.CrmNoteRequested()
+            | e.CrmPhoneSet()
+        ):
+            return (refuse(ws, "not_permitted", f"{event.TYPE} is not served by this version"),)
+        case _:
+            assert_never(event)
+
+
+# ---------------------------------------------------------------- chats
+
+
+def _requested(ws: Workspace, event: e.ChatRequested) -> tuple[Emission, ...]:
+    """Refusals only: an accepted chat is placed by the drain."""
+    chat = ws.chats.get(event.chat_id)
+    if ws.accepted == event.chat_id:
+        return ()
+    if chat is not None:
+        return (refuse(ws, "chat_already_exists", "the chat id is in use", subject=event.chat_id),)
+    if blocked(ws, event.visitor.ip):
+        return (refuse(ws, "visitor_blocked", "the visitor's address is blocked", subject=event.chat_id),)
+    return (refuse(ws, "channel_disabled", f"channel {event.channel} is off", subject=event.chat_id),)
+
+
+def _message(ws: Workspace, event: e.ChatMessage) -> tuple[Emission, ...]:
+    chat = ws.chats.get(event.chat_id)
+    if chat is None:
+        return ()
+    sender = event.sender
+    if sender.kind == "agent":
+        if ws.agent(sender.id) is None:
+            return (refuse(ws, "unknown_agent", "the agent is not known", subject=event.chat_id),)
+        if not chat.live:
+            return (refuse(ws, "chat_not_live", "the chat has ended", subject=event.chat_id),)
+        if sender.id != chat.owner_id and sender.id not in chat.participant_ids:
+            return (refuse(ws, "not_owner", "the agent does not own the chat", subject=event.chat_id),)
+        return ()
+    if sender.kind == "visitor" and not chat.live and chat.inbox in ("open", "assigned"):
+        return (d.ChatReopened(chat_id=chat.id, revision=chat.revision + 1),)
+    return ()
+
+
+def _accepted(ws: Workspace, event: e.OfferAccepted) -> tuple[Emission, ...]:
+    chat, agent, refusal = _offered_to(ws, event)
+    if refusal is not None or chat is None or agent is None or chat.offer is None:
+        return refusal or ()
+    offer = chat.offer
+    if offer.ring_all and agent.room < chat.cost:
+        return (refuse(ws, "agent_unavailable", "the agent has no room", subject=offer.id),)
+    others = tuple(agent_id for agent_id in offer.agent_ids if agent_id != agent.id)
+    assigned = d.ChatAssigned(
+        chat_id=chat.id,
+        agent_id=agent.id,
+        department_id=chat.department_id,
+        by="accept",
+        waited_ms=ws.now_ms - chat.entered_ms,
+        generation=chat.generation + 1,
+        why=d.Why(rule="accepted", notes=chat.entry_notes),
+    )
+    if not others:
+        return (assigned,)
+    return (
+        d.OfferWithdrawn(chat_id=chat.id, offer_id=offer.id, agent_ids=others, reason="accepted_elsewhere"),
+        assigned,
+    )
+
+
+def _declined(ws: Workspace, event: e.OfferDeclined) -> tuple[Emission, ...]:
+    chat, agent, refusal = _offered_to(ws, event)
+    if refusal is not None or chat is None or agent is None or chat.offer is None:
+        return refusal or ()
+    return (
+        d.OfferWithdrawn(chat_id=chat.id, offer_id=chat.offer.id, agent_ids=(agent.id,), reason="declined"),
+    )
+
+
+def _offered_to(
+    ws: Workspace, event: e.OfferAccepted | e.OfferDeclined
+) -> tuple[Chat | None, Agent | None, tuple[Emission, ...] | None]:
+    """The chat and the agent of an answer, or why it comes to nothing."""
+    agent = ws.agent(event.agent_id)
+    if agent is None:
+        return None, None, (refuse(ws, "unknown_agent", "the agent is not known", subject=event.offer_id),)
+    chat = ws.chats.get(event.chat_id)
+    if chat is None:
+        return None, None, (refuse(ws, "unknown_chat", "the chat is not known", subject=event.offer_id),)
+    if chat.offer is None or chat.offer.id != event.offer_id or agent.id not in chat.offer.agent_ids:
+        return (
+            None,
+            None,
+            (refuse(ws, "offer_not_open", "the offer is not open to this agent", subject=event.offer_id),),
+        )
+    return chat, agent, None
+
+
+def _bot_transfer(ws: Workspace, event: e.BotTransferRequested) -> tuple[Emission, ...]:
+    chat = ws.chats.get(event.chat_id)
+    if chat is None:
+        return (refuse(ws, "unknown_chat", "the chat is not known", subject=event.chat_id),)
+    if not chat.live:
+        return (refuse(ws, "chat_not_live", "the chat has ended", subject=event.chat_id),)
+    if ws.accepted == chat.id:
+        return ()
+    if chat.bot_id != event.bot_id:
+        return (refuse(ws, "not_permitted", "another bot, or none, serves the chat", subject=event.chat_id),)
+    if chat.phase != "bot":
+        return (refuse(ws, "limit_exceeded", "the chat is with people already", subject=event.chat_id),)
+    return (
+        endings.close_missed(ws, chat, "bot"),
+        d.ChatReopened(chat_id=chat.id, revision=chat.revision + 1),
+    )
+
+
+def _end_requested(ws: Workspace, event: e.ChatEndRequested) -> tuple[Emission, ...]:
+    chat = ws.chats.get(event.chat_id)
+    if chat is None:
+        return (refuse(ws, "unknown_chat", "the chat is not known", subject=event.chat_id),)
+    if not chat.live:
+        return (refuse(ws, "chat_not_live", "the chat has ended", subject=event.chat_id),)
+    if not may_end(ws, chat, event.by):
+        return (refuse(ws, "not_permitted", "who asks may not end the chat", subject=event.chat_id),)
+    if event.after_s > 0:
+        return ()
+    return endings.end(ws, chat, End(by=event.by.kind, visitor=event.by.kind == "visitor"))
+
+
+def _feedback(ws: Workspace, event: e.ChatFeedback) -> tuple[Emission, ...]:
+    chat = ws.chats.get(event.chat_id)
+    if chat is None:
+        return (refuse(ws, "unknown_chat", "the chat is not known", subject=event.chat_id),)
+    department = ws.departments[chat.department_id]
+    to = mail.addresses(department.settings.email.feedback)
+    if not to:
+        return ()
+    agent = ws.agents.get(event.agent_id or chat.last_owner_id or "")
+    return (
+        n.NoticeFeedback(
+            notice_id=mint(ws.id, ws.cause, f"feedback/{chat.id}"),
+            chat_id=chat.id,
+            rating=event.rating,
+            given_at=from_ms(ws.now_ms),
+            department=d.DepartmentRef(department.id, department.settings.name),
+            letter=mail.letter(ws, department, to),
+            visitor=chat.visitor,
+            comment=event.comment,
+            agent=None if agent is None else endings.card(agent),
+        ),
+    )

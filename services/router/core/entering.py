@@ -1,0 +1,141 @@
+"""How a chat enters and leaves a queue and an owner's hands: the movements that several facts share.
+
+The one rule: these functions are called by `evolve` only; they write state and decide nothing.
+"""
+
+from itertools import islice
+
+from schemas.decisions import AvailableAgent
+from services.router.core import membership
+from services.router.core.departments import Entry
+from services.router.core.state import Chat, Department, Phase, Workspace
+
+AVAILABLE_SHOWN_MAX = 20
+DEPARTURES_KEPT = 20
+
+
+def available(ws: Workspace, department_id: str) -> tuple[AvailableAgent, ...]:
+    """The agents of a department who have room now: the first 20 by id."""
+    agents = (
+        ws.agents[agent_id] for agent_id in islice(ws.indexes[department_id].with_room, AVAILABLE_SHOWN_MAX)
+    )
+    return tuple(AvailableAgent(a.id, a.settings.name, a.load, a.settings.max_chats) for a in agents)
+
+
+def owned_chats(ws: Workspace, agent_id: str) -> list[Chat]:
+    """The chats an agent owns, oldest first."""
+    return sorted(
+        (ws.chats[chat_id] for chat_id in ws.owned.get(agent_id, ())), key=lambda chat: chat.sequence
+    )
+
+
+def ringing_chats(ws: Workspace, agent_id: str) -> list[Chat]:
+    """The chats that are being offered to an agent, oldest first."""
+    return sorted(
+        (ws.chats[chat_id] for chat_id in ws.ringing.get(agent_id, ())), key=lambda chat: chat.sequence
+    )
+
+
+def enter(ws: Workspace, chat: Chat, entry: Entry) -> None:
+    """Puts a chat into a queue; the waiting limit runs anew. What is turned away is missed by the drain."""
+    membership.lift_chat(ws, chat)
+    department = ws.departments[entry.department_id]
+    chat.phase = "waiting"
+    chat.department_id = entry.department_id
+    chat.turned_away = None if chat.agent_replied else entry.turned_away
+    chat.entry_notes = entry.notes
+    chat.entered_ms = ws.now_ms
+    chat.announced = False
+    _expect_skills(ws, chat, department)
+    _open_tiers(ws, chat, department)
+    restart_waiting(ws, chat)
+    membership.place_chat(ws, chat)
+    ws.open_chats[chat.id] = None
+    ws.unannounced[chat.id] = None
+
+
+def restart_waiting(ws: Workspace, chat: Chat) -> None:
+    """Starts the waiting limit anew; it runs only while no agent has replied."""
+    if chat.agent_replied:
+        ws.disarm(chat, "wait")
+    else:
+        ws.arm(chat, "wait", ws.departments[chat.department_id].settings.routing.wait_timeout_s)
+
+
+def _expect_skills(ws: Workspace, chat: Chat, department: Department) -> None:
+    """The skills a candidate must have until they are relaxed: those asked for, and the visitor's language where one speaks it."""
+    language = chat.visitor.language
+    spoken = language is not None and ws.indexes[department.id].languages.get(language, 0) > 0
+    chat.wanted_skills = (*chat.skills, language) if spoken and language is not None else chat.skills
+    chat.relaxed = not chat.wanted_skills
+    if chat.wanted_skills:
+        ws.arm(chat, "relax", department.settings.routing.skills_relax_s)
+
+
+def _open_tiers(ws: Workspace, chat: Chat, department: Department) -> None:
+    """Opens the tiers that the chat is old enough for, and waits for the next."""
+    tiers = department.settings.routing.tiers
+    age_s = (ws.clock_ms - chat.born_clock_ms) / 1000
+    chat.tiers_open = sum(1 for tier in tiers if tier.after_s <= age_s)
+    later = [tier.after_s - age_s for tier in tiers if tier.after_s > age_s]
+    if later and department.settings.routing.strategy == "tiers":
+        ws.arm(chat, "tier", min(later))
+    else:
+        ws.disarm(chat, "tier")
+
+
+def reopen_tiers(ws: Workspace, chat: Chat) -> None:
+    """A tier's time has come: whoever it names may be asked now."""
+    _open_tiers(ws, chat, ws.departments[chat.department_id])
+    ws.open_chats[chat.id] = None
+    ws.touch(chat)
+
+
+def depart(ws: Workspace, chat: Chat, phase: Phase) -> None:
+    """Takes a chat out of its queue into another phase."""
+    waited = chat.phase == "waiting" and chat.turned_away is None
+    membership.lift_chat(ws, chat)
+    chat.phase = phase
+    chat.announced = True
+    chat.turned_away = None
+    for key in ("wait", "relax", "tier"):
+        ws.disarm(chat, key)
+    for key in [key for key in chat.timers if key.startswith("cooldown/")]:
+        ws.disarm(chat, key)
+    ws.open_chats.pop(chat.id, None)
+    ws.unannounced.pop(chat.id, None)
+    if waited:
+        department = ws.departments[chat.department_id]
+        department.departures_ms.append(ws.now_ms)
+        del department.departures_ms[:-DEPARTURES_KEPT]
+        ws.touch(department)
+    ws.touch(chat)
+
+
+def release(ws: Workspace, chat: Chat, *, wrap_up: bool) -> None:
+    """Takes a chat from its owner; with `wrap_up` the slot stays taken for the department's wrap-up time."""
+    owner_id = chat.owner_id
+    if owner_id is None:
+        return
+    agent = ws.agents[owner_id]
+    ws.owned[owner_id].pop(chat.id)
+    for key in ("reply", "grace"):
+        ws.disarm(chat, key)
+    chat.owner_id = None
+    chat.owner_wrote = False
+    seconds = ws.departments[chat.department_id].settings.routing.wrap_up_s if wrap_up else 0
+    if seconds > 0 and not agent.removed:
+        agent.wrap_ups[chat.id] = agent.wrap_ups.get(chat.id, 0) + chat.cost
+        ws.arm(agent, f"wrap_up/{chat.id}", seconds)
+    else:
+        agent.load -= chat.cost
+    if wrap_up:
+        agent.idle_since_ms = ws.now_ms
+    membership.place_agent(ws, agent, roomier=True)
+
+
+def end_wrap_up(ws: Workspace, agent_id: str, chat_id: str) -> None:
+    """Gives an agent the slot back that a finished chat still held."""
+    agent = ws.agents[agent_id]
+    agent.load -= agent.wrap_ups.pop(chat_id, 0)
+    membership.place_agent(ws, agent, roomier=True)

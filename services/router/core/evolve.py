@@ -1,0 +1,381 @@
+"""The only writer of state. `evolve` applies a fact: an input, a deadline, a decision or a notice.
+
+The one rule: it decides nothing. Folding a log's inputs and decisions through it gives the state the router had.
+"""
+
+from schemas import decisions as d
+from schemas import events as e
+from schemas import notices as n
+from services.router.core import configuring, entering, membership
+from services.router.core.departments import Entry, blocked, choose, resolve
+from services.router.core.permissions import may_end
+from services.router.core.state import Chat, Offer, Workspace
+from services.router.core.timers import DeadlineReached
+
+KNOWN_CLOSED_S = 24 * 3600
+KNOWN_MISSED_S = 30 * 24 * 3600
+BLOCKED_NETWORKS_MAX = 10_000
+
+Fact = e.Event | DeadlineReached | d.Decision | n.Notice
+
+
+def evolve(ws: Workspace, fact: Fact) -> None:  # noqa: PLR0915 - one table over a closed union
+    """Applies one fact to the state."""
+    match fact:
+        case e.WorkspaceConfigured():
+            configuring.workspace_configured(ws, fact)
+        case e.DepartmentConfigured():
+            configuring.department_configured(ws, fact)
+        case e.DepartmentDeleted():
+            configuring.department_deleted(ws, fact)
+        case e.AgentConfigured():
+            configuring.agent_configured(ws, fact)
+        case e.AgentDeleted():
+            configuring.agent_deleted(ws, fact)
+        case e.AgentPresence():
+            configuring.presence(ws, fact)
+        case e.AgentHeartbeat():
+            configuring.heartbeat(ws, fact)
+        case e.VisitorIpBlocked():
+            if ws.agent(fact.by_agent_id) is not None and len(ws.profile.blocked) < BLOCKED_NETWORKS_MAX:
+                ws.profile.blocked[fact.ip] = ws.now_ms
+                ws.changed[("profile", "")] = None
+        case e.VisitorIpUnblocked():
+            if ws.agent(fact.by_agent_id) is not None and ws.profile.blocked.pop(fact.ip, None) is not None:
+                ws.changed[("profile", "")] = None
+        case e.ChatRequested():
+            _requested(ws, fact)
+        case e.ChatMessage():
+            _message(ws, fact)
+        case e.VisitorUpdated():
+            _visitor_updated(ws, fact)
+        case e.BotTransferRequested():
+            _transfer_to_people(ws, fact)
+        case e.ChatEndRequested():
+            _end_later(ws, fact)
+        case DeadlineReached():
+            _deadline(ws, fact)
+        case d.ChatQueued():
+            ws.chats[fact.chat_id].announced = True
+            ws.unannounced.pop(fact.chat_id, None)
+            ws.touch(ws.chats[fact.chat_id])
+        case d.ChatOffered():
+            _offered(ws, fact)
+        case d.OfferWithdrawn():
+            _withdrawn(ws, fact)
+        case d.ChatAssigned():
+            _assigned(ws, fact)
+        case d.ChatUnassigned():
+            _unassigned(ws, fact)
+        case d.ChatMissed():
+            _missed(ws, fact)
+        case d.ChatReopened():
+            _reopened(ws, fact)
+        case d.ChatClosed():
+            _closed(ws, fact)
+        case d.AgentMarkedAway():
+            agent = ws.agents[fact.agent_id]
+            agent.unanswered = 0
+            configuring.change_status(ws, agent, "away")
+        case n.NoticeUnattended():
+            ws.chats[fact.chat_id].notified = True
+            ws.touch(ws.chats[fact.chat_id])
+        case _:
+            pass  # requests change nothing before they are decided; refusals and transfers' ends change nothing after
+
+
+# ---------------------------------------------------------------- inputs
+
+
+def _requested(ws: Workspace, event: e.ChatRequested) -> None:
+    """A new chat, unless its id is in use, its address is blocked or its channel is off: `decide` refuses those."""
+    if (
+        event.chat_id in ws.chats
+        or blocked(ws, event.visitor.ip)
+        or event.channel not in ws.profile.settings.channels
+    ):
+        return
+    if event.bot_id is None:
+        entry = resolve(ws, event.department_id, by_visitor=True)
+    else:
+        entry = choose(ws, event.department_id, by_visitor=True)
+    routing = ws.departments[entry.department_id].settings.routing
+    head_start_s = routing.priority_head_start_s.get(event.priority, 0) if event.priority else 0
+    chat = Chat(
+        id=event.chat_id,
+        sequence=ws.next_sequence(),
+        requested_ms=ws.now_ms,
+        started_ms=ws.now_ms,
+        entered_ms=ws.now_ms,
+        born_clock_ms=ws.clock_ms,
+        channel=event.channel,
+        question=event.question,
+        visitor=event.visitor,
+        department_id=entry.department_id,
+        cost=routing.channel_cost.get(event.channel, 1),
+        age_ms=ws.now_ms - round(head_start_s * 1000),
+        bot_id=event.bot_id,
+        skills=event.skills,
+        phase="bot",
+    )
+    ws.chats[chat.id] = chat
+    ws.accepted = chat.id
+    _note_available(ws, chat)
+    if event.bot_id is None:
+        entering.enter(ws, chat, entry)
+    else:
+        chat.entry_notes = entry.notes
+        entering.restart_waiting(ws, chat)
+        ws.touch(chat)
+
+
+def _note_available(ws: Workspace, chat: Chat) -> None:
+    chat.start_agents = entering.available(ws, chat.department_id)
+    chat.start_count = len(ws.indexes[chat.department_id].with_room)
+
+
+def _message(ws: Workspace, event: e.ChatMessage) -> None:
+    """Who wrote tells what it changes: a reply stops the waiting limit, a visitor's message a delayed end."""
+    chat = ws.chats.get(event.chat_id)
+    if chat is None or not chat.live:
+        return
+    sender = event.sender
+    if sender.kind == "visitor" and chat.ending_by is not None:
+        ws.disarm(chat, "end")
+        chat.ending_by = None
+    elif sender.kind == "bot" and chat.bot_id is not None and not event.internal:
+        if chat.phase == "bot" and not chat.bot_replied:
+            ws.disarm(chat, "wait")
+        chat.bot_replied = True
+        ws.touch(chat)
+    elif sender.kind == "agent" and not event.internal and sender.id is not None:
+        _agent_message(ws, chat, sender.id)
+    if chat.phase == "bot":
+        ws.arm(chat, "idle", ws.departments[chat.department_id].settings.routing.idle_close_s)
+
+
+def _agent_message(ws: Workspace, chat: Chat, agent_id: str) -> None:
+    if agent_id == chat.owner_id:
+        if chat.owner_wrote:
+            return
+        chat.owner_wrote = True
+        ws.disarm(chat, "reply")
+    elif agent_id not in chat.participant_ids:
+        return
+    chat.agent_replied = True
+    ws.disarm(chat, "wait")
+    ws.touch(chat)
+
+
+def _visitor_updated(ws: Workspace, event: e.VisitorUpdated) -> None:
+    """What became known replaces what was; what the update does not name stays."""
+    chat = ws.chats.get(event.chat_id)
+    if chat is None:
+        return
+    names = e.Visitor.__dataclass_fields__
+    known = {name: getattr(chat.visitor, name) for name in names}
+    given = {name: value for name in names if (value := getattr(event.visitor, name)) is not None}
+    chat.visitor = e.Visitor(**{**known, **given})
+    ws.touch(chat)
+
+
+def _transfer_to_people(ws: Workspace, event: e.BotTransferRequested) -> None:
+    """A bot hands its chat over; one that was missed already is closed and reopened by `decide` instead."""
+    chat = ws.chats.get(event.chat_id)
+    if chat is None or chat.phase != "bot" or chat.bot_id != event.bot_id or chat.missed_reason is not None:
+        return
+    ws.accepted = chat.id
+    _enter_for_people(ws, chat, event)
+
+
+def _enter_for_people(ws: Workspace, chat: Chat, event: e.BotTransferRequested) -> None:
+    """Queues a bot's chat for agents; it is a bot transfer only if the bot had replied."""
+    chat.transfer_requested = True
+    chat.bot_transfer = chat.bot_replied
+    chat.rung = False
+    chat.asked.clear()
+    ws.disarm(chat, "idle")
+    entering.enter(ws, chat, resolve(ws, event.department_id or chat.department_id, by_visitor=False))
+
+
+def _end_later(ws: Workspace, event: e.ChatEndRequested) -> None:
+    chat = ws.chats.get(event.chat_id)
+    if chat is None or not chat.live or event.after_s <= 0 or not may_end(ws, chat, event.by):
+        return
+    chat.ending_by = event.by.kind
+    ws.arm(chat, "end", event.after_s)
+
+
+def _deadline(ws: Workspace, due: DeadlineReached) -> None:
+    """What a deadline opens; what it ends is decided."""
+    if due.scope == "agent":
+        if due.kind == "wrap_up":
+            entering.end_wrap_up(ws, due.subject, due.argument)
+        elif due.kind == "heartbeat":
+            configuring.change_status(ws, ws.agents[due.subject], "offline")
+        return
+    chat = ws.chats[due.subject]
+    match due.kind:
+        case "forget":
+            del ws.chats[chat.id]
+            ws.touch(chat)
+        case "relax":
+            chat.relaxed = True
+            ws.open_chats[chat.id] = None
+            ws.touch(chat)
+        case "tier":
+            entering.reopen_tiers(ws, chat)
+        case "cooldown":
+            ws.open_chats[chat.id] = None
+        case _:
+            pass  # offer, wait, reply, grace, end and idle are decided
+
+
+# ---------------------------------------------------------------- decisions
+
+
+def _offered(ws: Workspace, fact: d.ChatOffered) -> None:
+    chat = ws.chats[fact.chat_id]
+    department = ws.departments[chat.department_id]
+    membership.lift_chat(ws, chat)
+    if chat.offer is None:
+        ring_all = department.settings.routing.mode == "ring_all"
+        chat.offer = Offer(fact.offer_id, fact.kind, ring_all, ws.clock_ms, [])
+        chat.offers_made += 1
+        ws.arm(chat, "offer", (fact.expires_in_ms or 0) / 1000)
+    chat.offer.agent_ids.extend(fact.agent_ids)
+    chat.rung = True
+    chat.announced = True
+    ws.open_chats.pop(chat.id, None)
+    ws.unannounced.pop(chat.id, None)
+    department.last_asked_id = fact.agent_ids[-1]
+    ws.touch(department)
+    membership.place_chat(ws, chat)
+    for agent_id in fact.agent_ids:
+        ws.ringing.setdefault(agent_id, {})[chat.id] = None
+        if not chat.offer.ring_all:
+            agent = ws.agents[agent_id]
+            agent.load += chat.cost
+            membership.place_agent(ws, agent)
+
+
+def _withdrawn(ws: Workspace, fact: d.OfferWithdrawn) -> None:
+    chat = ws.chats[fact.chat_id]
+    offer = chat.offer
+    assert offer is not None, "only an open offer is withdrawn"
+    department = ws.departments[chat.department_id]
+    membership.lift_chat(ws, chat)
+    for agent_id in fact.agent_ids:
+        _stop_ringing(ws, chat, offer, agent_id)
+        agent = ws.agents[agent_id]
+        if fact.reason == "declined":
+            chat.asked[agent_id] = "declined"
+            agent.unanswered = 0
+            ws.arm(chat, f"cooldown/{agent_id}", department.settings.routing.decline_cooldown_s)
+            ws.touch(agent)
+        elif fact.reason == "timed_out":
+            chat.asked[agent_id] = "timed_out"
+            if not offer.ring_all and offer.opened_ms >= agent.unanswered_until_ms:
+                agent.unanswered += 1
+                agent.unanswered_until_ms = ws.clock_ms
+                ws.touch(agent)
+    if not offer.agent_ids:
+        chat.offer = None
+        ws.disarm(chat, "offer")
+        if chat.phase == "waiting" and chat.turned_away is None:
+            ws.open_chats[chat.id] = None
+    membership.place_chat(ws, chat)
+
+
+def _stop_ringing(ws: Workspace, chat: Chat, offer: Offer, agent_id: str) -> None:
+    offer.agent_ids.remove(agent_id)
+    ws.ringing[agent_id].pop(chat.id)
+    if not offer.ring_all:
+        agent = ws.agents[agent_id]
+        agent.load -= chat.cost
+        membership.place_agent(ws, agent, roomier=True)
+
+
+def _assigned(ws: Workspace, fact: d.ChatAssigned) -> None:
+    chat = ws.chats[fact.chat_id]
+    agent = ws.agents[fact.agent_id]
+    if chat.offer is not None:
+        _stop_ringing(ws, chat, chat.offer, agent.id)
+        assert not chat.offer.agent_ids, "the others are withdrawn before the chat is assigned"
+        ws.disarm(chat, "offer")
+    entering.depart(ws, chat, "owned")
+    chat.offer = None
+    chat.owner_id = chat.last_owner_id = agent.id
+    chat.owner_wrote = False
+    chat.assigned_once = True
+    chat.generation = fact.generation
+    if agent.id not in chat.served_ids:
+        chat.served_ids.append(agent.id)
+    routing = ws.departments[chat.department_id].settings.routing
+    ws.arm(chat, "reply", routing.first_reply_timeout_s)
+    ws.owned.setdefault(agent.id, {})[chat.id] = None
+    ws.departments[chat.department_id].last_asked_id = agent.id
+    ws.touch(ws.departments[chat.department_id])
+    agent.load += chat.cost
+    agent.last_assigned_ms = ws.now_ms
+    agent.unanswered = 0
+    membership.place_agent(ws, agent)
+    ws.touch(chat)
+
+
+def _unassigned(ws: Workspace, fact: d.ChatUnassigned) -> None:
+    chat = ws.chats[fact.chat_id]
+    entering.release(ws, chat, wrap_up=False)
+    if fact.reason == "no_first_reply":
+        chat.asked[fact.agent_id] = "no_reply"
+    entering.enter(ws, chat, _resolve_again(ws, chat))
+
+
+def _resolve_again(ws: Workspace, chat: Chat) -> Entry:
+    """A chat that an agent had goes back to its own department's queue, whatever its length or hours; only a closed one sends it on."""
+    entry = choose(ws, chat.department_id, by_visitor=False)
+    if ws.departments[entry.department_id].open:
+        return entry
+    return Entry(entry.department_id, "department_unavailable", entry.notes)
+
+
+def _missed(ws: Workspace, fact: d.ChatMissed) -> None:
+    """The outcome is fixed; a bot that replied goes on serving, until the chat is closed."""
+    chat = ws.chats[fact.chat_id]
+    entering.release(ws, chat, wrap_up=False)
+    entering.depart(ws, chat, "bot")
+    chat.missed_reason = fact.reason
+    chat.outcome = "missed"
+    chat.inbox = "open"
+    chat.ending_by = None
+    ws.disarm(chat, "end")
+    ws.arm(chat, "idle", ws.departments[chat.department_id].settings.routing.idle_close_s)
+
+
+def _reopened(ws: Workspace, fact: d.ChatReopened) -> None:
+    """The chat lives again, with its original age; what was so in the last revision counts no more."""
+    chat = ws.chats[fact.chat_id]
+    ws.disarm_all(chat)
+    chat.revision = fact.revision
+    chat.started_ms = ws.now_ms
+    chat.agent_replied = chat.assigned_once = chat.bot_transfer = chat.transfer_requested = chat.rung = False
+    chat.missed_reason = chat.outcome = chat.inbox = chat.ending_by = None
+    chat.asked.clear()
+    chat.served_ids.clear()
+    chat.phase = "bot"
+    _note_available(ws, chat)
+    if isinstance(ws.event, e.BotTransferRequested):
+        _enter_for_people(ws, chat, ws.event)
+    else:
+        chat.bot_replied = False
+        entering.enter(ws, chat, resolve(ws, chat.department_id, by_visitor=False))
+
+
+def _closed(ws: Workspace, fact: d.ChatClosed) -> None:
+    chat = ws.chats[fact.chat_id]
+    entering.release(ws, chat, wrap_up=True)
+    entering.depart(ws, chat, "closed")
+    ws.disarm_all(chat)
+    chat.outcome = fact.outcome
+    chat.participant_ids.clear()
+    ws.arm(chat, "forget", KNOWN_MISSED_S if fact.outcome == "missed" else KNOWN_CLOSED_S)

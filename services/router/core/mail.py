@@ -1,0 +1,43 @@
+"""A department's mail settings, resolved: who gets which mail, in which language, from whom.
+
+The one rule: a kind is on only when it is enabled and has an address; the notifier is told addresses, never switches.
+"""
+
+from schemas.decisions import MailPlan
+from schemas.events import MailSwitch
+from schemas.notices import Letter
+from services.router.core.state import Department, Workspace
+
+ADDRESSES_MAX = 50
+
+
+def addresses(switch: MailSwitch) -> tuple[str, ...]:
+    """The comma-separated addresses of a switch that is on, each once, in order, at most 50."""
+    if not switch.enabled:
+        return ()
+    parts = (part.strip() for part in switch.addresses.split(","))
+    return tuple(dict.fromkeys(part for part in parts if part))[:ADDRESSES_MAX]
+
+
+def plan(ws: Workspace, department: Department) -> MailPlan:
+    """The department's mail settings as `chat.closed.v1` carries them."""
+    email = department.settings.email
+    return MailPlan(
+        language=email.language or ws.profile.settings.language,
+        timezone=ws.profile.settings.timezone,
+        from_address=email.from_address or ws.profile.settings.sender,
+        transcript=addresses(email.transcript),
+        ip_blocked=addresses(email.ip_blocked),
+        feedback=addresses(email.feedback),
+        unattended=addresses(email.unattended),
+        cc=addresses(email.cc),
+        digest_s=email.digest_s,
+    )
+
+
+def letter(ws: Workspace, department: Department, to: tuple[str, ...]) -> Letter:
+    """The head of one mail of a department."""
+    resolved = plan(ws, department)
+    return Letter(
+        to=to, language=resolved.language, timezone=resolved.timezone, from_address=resolved.from_address
+    )

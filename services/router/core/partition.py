@@ -1,0 +1,138 @@
+"""The router of one partition: records in, decisions out. Live and offline runs go through here and nowhere else.
+
+The one rule: one step is evolve(event); then decide → evolve each decision; then decide(DRAIN) until it returns ().
+"""
+
+from dataclasses import dataclass
+
+from schemas.decisions import Cause, Position
+from schemas.envelope import PartitionEnvelope
+from schemas.events import Event, EventEnvelope
+from services.router.core.clock import Clock
+from services.router.core.configuring import new_workspace
+from services.router.core.decide import DRAIN, decide
+from services.router.core.evolve import evolve
+from services.router.core.ids import mint
+from services.router.core.seen import Seen
+from services.router.core.state import Emission, Workspace
+from services.router.core.timers import Agenda, DeadlineReached, Due
+
+DRAIN_STEPS_MAX = 1_000_000
+"""More decisions than that from one record are a mistake of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record of `chat.events.v1`, read. `at_ms`: its log-append time."""
+
+    envelope: EventEnvelope
+    partition: int
+    offset: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """One decision or notice with its id, its time and what it follows from."""
+
+    data: Emission
+    id: str
+    at_ms: int
+    workspace_id: str
+    cause: Cause
+
+
+class Partition:
+    """All workspaces of a partition, its clock and its agenda."""
+
+    def __init__(self, number: int, *, exact: bool = False) -> None:
+        """`exact`: the log has no ticks; deadlines are fired by `fire_due` at their exact time."""
+        self.number = number
+        self.clock = Clock(exact=exact)
+        self.agenda = Agenda()
+        self.workspaces: dict[str, Workspace] = {}
+        self.seen = Seen()
+        self._offset = 0
+
+    def workspace(self, workspace_id: str) -> Workspace:
+        """The workspace, new if nothing was heard of it before."""
+        found = self.workspaces.get(workspace_id)
+        if found is None:
+            found = self.workspaces[workspace_id] = new_workspace(workspace_id, self.agenda)
+        return found
+
+    def apply(self, entry: Entry) -> list[Emitted]:
+        """Decides one record. The same (source, id) again within a day changes nothing."""
+        at_ms = self.clock.record(entry.at_ms)
+        self._offset = entry.offset
+        envelope = entry.envelope
+        if isinstance(envelope, PartitionEnvelope):
+            return self._tick(envelope.data.limit_ms)
+        if not self.seen.note(envelope.workspaceid, envelope.source, envelope.id, at_ms=at_ms):
+            return []
+        ws = self.workspace(envelope.workspaceid)
+        cause = Cause(event_id=envelope.id, partition=entry.partition, offset=entry.offset)
+        ws.begin(
+            envelope.data,
+            request_id=envelope.id,
+            now_ms=at_ms,
+            clock_ms=self.clock.deadline_ms(),
+            cause=f"{envelope.id}@{entry.partition}:{entry.offset}",
+            position=Position(entry.partition, entry.offset),
+        )
+        return _step(ws, envelope.data, cause)
+
+    def next_due_ms(self) -> int | None:
+        """When the next deadline is due on the deadline clock, or None."""
+        first = self.agenda.first()
+        return None if first is None else first.due_ms
+
+    def fire_due(self, until_ms: int) -> list[Emitted]:
+        """Fires every deadline due up to and including `until_ms`, each at its exact time: for logs without ticks."""
+        assert self.clock.exact, "with ticks in the log, deadlines are fired by them"
+        emitted: list[Emitted] = []
+        while (due := self.agenda.first()) is not None and due.due_ms <= until_ms:
+            self.clock.record(due.due_ms)
+            emitted += self._fire(due, self.clock.last_ms)
+        return emitted
+
+    def _tick(self, limit_ms: int) -> list[Emitted]:
+        clock_ms = self.clock.tick(limit_ms)
+        emitted: list[Emitted] = []
+        while (due := self.agenda.first()) is not None and due.due_ms <= clock_ms:
+            emitted += self._fire(due, clock_ms)
+        return emitted
+
+    def _fire(self, due: Due, clock_ms: int) -> list[Emitted]:
+        ws = self.workspaces[due.workspace_id]
+        event = ws.take_timer(due)
+        ws.begin(
+            event,
+            request_id="",
+            now_ms=self.clock.last_ms,
+            clock_ms=clock_ms,
+            cause=event.name,
+            position=Position(self.number, self._offset),
+        )
+        return _step(ws, event, Cause(timer=event.name))
+
+
+def _step(ws: Workspace, event: Event | DeadlineReached, cause: Cause) -> list[Emitted]:
+    """Everything that follows from one event, in order."""
+    evolve(ws, event)
+    emitted: list[Emitted] = []
+    decided = decide(ws, event)
+    for _ in range(DRAIN_STEPS_MAX):
+        for decision in decided:
+            evolve(ws, decision)
+            emitted.append(_stamp(ws, decision, cause))
+        decided = decide(ws, DRAIN)
+        if not decided:
+            return emitted
+    raise AssertionError(f"more than {DRAIN_STEPS_MAX} decisions from one record")
+
+
+def _stamp(ws: Workspace, decision: Emission, cause: Cause) -> Emitted:
+    ws.profile.decided += 1
+    ws.changed[("profile", "")] = None
+    return Emitted(decision, mint(ws.id, ws.cause, ws.profile.decided), ws.now_ms, ws.id, cause)

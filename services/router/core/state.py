@@ -1,0 +1,274 @@
+"""The state of one workspace: settings, agents, departments, chats. Plain data; `evolve` alone writes it.
+
+A chat's phases:
+
+    requested ─▶ bot ──▶ waiting ◀──▶ owned
+                  ▲ │       │           │
+                  │ └───────┼───────────┤
+                  └─────────┤           ▼
+             (transfer      └───────▶ closed ──▶ waiting (reopened, revision + 1)
+              failed)
+
+The one rule: what is stored stands in fields of `Chat`, `Agent`, `Department` and `Profile`; everything else is an index that
+`index.rebuild` makes from them.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from schemas.decisions import AvailableAgent, Decision, Position
+from schemas.events import (
+    AgentConfigured,
+    DepartmentConfigured,
+    Event,
+    Visitor,
+    WorkspaceConfigured,
+)
+from schemas.notices import Notice
+from schemas.types import Channel, MissedDetail, MissedReason, MissedStatus, OfferKind, Outcome, Status
+from services.router.core.index import DepartmentIndex
+from services.router.core.timers import Agenda, DeadlineReached, Due
+
+Phase = Literal["bot", "waiting", "owned", "closed"]
+Answer = Literal["declined", "timed_out", "no_reply"]
+Emission = Decision | Notice
+"""What the router says: one record on the routing or the notices topic."""
+Timers = dict[str, tuple[int, int]]
+"""Armed timers by key: (due on the deadline clock, creation number)."""
+
+
+@dataclass(slots=True)
+class Offer:
+    """An open offer: who is still being asked."""
+
+    id: str
+    kind: OfferKind
+    ring_all: bool
+    opened_ms: int
+    agent_ids: list[str]
+
+
+@dataclass(slots=True)
+class Chat:
+    """One chat. Times without `clock` in their name are record times."""
+
+    id: str
+    sequence: int
+    requested_ms: int
+    born_clock_ms: int
+    channel: Channel
+    question: str
+    visitor: Visitor
+    department_id: str
+    cost: int
+    age_ms: int
+    """When it would have come without its head start: lower goes first."""
+    bot_id: str | None = None
+    skills: tuple[str, ...] = ()
+    phase: Phase = "waiting"
+    revision: int = 1
+    generation: int = 0
+    started_ms: int = 0
+    entered_ms: int = 0
+    announced: bool = True
+    turned_away: MissedDetail | None = None
+    entry_notes: tuple[str, ...] = ()
+    wanted_skills: tuple[str, ...] = ()
+    relaxed: bool = False
+    tiers_open: int = 0
+    offer: Offer | None = None
+    offers_made: int = 0
+    asked: dict[str, Answer] = field(default_factory=dict)
+    owner_id: str | None = None
+    last_owner_id: str | None = None
+    owner_wrote: bool = False
+    assigned_once: bool = False
+    agent_replied: bool = False
+    bot_replied: bool = False
+    transfer_requested: bool = False
+    bot_transfer: bool = False
+    rung: bool = False
+    served_ids: list[str] = field(default_factory=list)
+    participant_ids: list[str] = field(default_factory=list)
+    ending_by: str | None = None
+    start_agents: tuple[AvailableAgent, ...] = ()
+    start_count: int = 0
+    missed_reason: MissedReason | None = None
+    outcome: Outcome | None = None
+    inbox: MissedStatus | None = None
+    notified: bool = False
+    tags: tuple[str, ...] = ()
+    timers: Timers = field(default_factory=dict)
+
+    @property
+    def live(self) -> bool:
+        """Whether the conversation goes on."""
+        return self.phase != "closed"
+
+
+@dataclass(slots=True)
+class Agent:
+    """One agent: settings, presence, and what they carry."""
+
+    settings: AgentConfigured
+    status: Status = "offline"
+    sound: bool = True
+    removed: bool = False
+    load: int = 0
+    last_assigned_ms: int = 0
+    idle_since_ms: int = 0
+    unanswered: int = 0
+    unanswered_until_ms: int = 0
+    beats: bool = False
+    wrap_ups: dict[str, int] = field(default_factory=dict)
+    timers: Timers = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """The agent's id."""
+        return self.settings.agent_id
+
+    @property
+    def room(self) -> int:
+        """Free capacity, in channel-cost units; negative after a manual assignment or a lowered limit."""
+        return self.settings.max_chats - self.load
+
+
+@dataclass(slots=True)
+class Department:
+    """One department: settings, and what its strategy and its estimates remember."""
+
+    settings: DepartmentConfigured
+    removed: bool = False
+    configured: bool = False
+    last_asked_id: str | None = None
+    departures_ms: list[int] = field(default_factory=list)
+
+    @property
+    def id(self) -> str:
+        """The department's id."""
+        return self.settings.department_id
+
+    @property
+    def open(self) -> bool:
+        """Whether chats may be put into it at all."""
+        return self.settings.enabled and not self.removed
+
+
+@dataclass(slots=True)
+class Profile:
+    """What belongs to the workspace itself."""
+
+    settings: WorkspaceConfigured
+    sequence: int = 0
+    decided: int = 0
+    blocked: dict[str, int] = field(default_factory=dict)
+    """Blocked networks in CIDR notation, and when each was blocked."""
+
+
+class Workspace:
+    """The state of one workspace with its indexes, and the record being decided."""
+
+    def __init__(self, workspace_id: str, agenda: Agenda) -> None:
+        self.id = workspace_id
+        self.agenda = agenda
+        self.profile = Profile(WorkspaceConfigured(name=workspace_id))
+        self.departments: dict[str, Department] = {}
+        self.agents: dict[str, Agent] = {}
+        self.chats: dict[str, Chat] = {}
+        # indexes
+        self.indexes: dict[str, DepartmentIndex] = {}
+        self.departments_of: dict[str, list[str]] = {}
+        self.owned: dict[str, dict[str, None]] = {}
+        self.ringing: dict[str, dict[str, None]] = {}
+        # the step under way
+        self.now_ms = 0
+        self.clock_ms = 0
+        self.position = Position(0, 0)
+        self.cause = ""
+        self.request_id = ""
+        self.event: Event | DeadlineReached | None = None
+        self.accepted: str | None = None
+        self.open_chats: dict[str, None] = {}
+        self.open_agents: dict[str, None] = {}
+        self.unannounced: dict[str, None] = {}
+        self.moved: dict[str, None] = {}
+        # what has to be stored
+        self.changed: dict[tuple[str, str], None] = {}
+
+    @property
+    def default_id(self) -> str:
+        """The id of the default department: the workspace's own."""
+        return self.id
+
+    def begin(
+        self,
+        event: Event | DeadlineReached,
+        *,
+        request_id: str,
+        now_ms: int,
+        clock_ms: int,
+        cause: str,
+        position: Position,
+    ) -> None:
+        """Sets the step's time and cause; the lists of what became possible start empty."""
+        self.request_id = request_id
+        self.accepted = None
+        self.now_ms = now_ms
+        self.clock_ms = clock_ms
+        self.cause = cause
+        self.position = position
+        self.event = event
+        for opened in (self.open_chats, self.open_agents, self.unannounced, self.moved):
+            opened.clear()
+
+    def agent(self, agent_id: str | None) -> Agent | None:
+        """The agent, unless unknown or removed."""
+        found = self.agents.get(agent_id) if agent_id is not None else None
+        return None if found is None or found.removed else found
+
+    def take_timer(self, due: Due) -> DeadlineReached:
+        """Takes the timer that is due off its entity, as the event it has become."""
+        entity = self.chats[due.subject] if due.scope == "chat" else self.agents[due.subject]
+        self.disarm(entity, due.key)
+        return DeadlineReached(due.scope, due.subject, due.key, due.due_ms)
+
+    def next_sequence(self) -> int:
+        """A creation number."""
+        self.profile.sequence += 1
+        self.changed[("profile", "")] = None
+        return self.profile.sequence
+
+    def touch(self, entity: Chat | Agent | Department) -> None:
+        """Notes that an entity has to be stored."""
+        self.changed[(type(entity).__name__.lower(), entity.id)] = None
+
+    def arm(self, entity: Chat | Agent, key: str, after_s: float) -> None:
+        """Sets a timer anew on the deadline clock; 0 seconds means never."""
+        self.disarm(entity, key)
+        if after_s <= 0:
+            return
+        due = (self.clock_ms + round(after_s * 1000), self.next_sequence())
+        entity.timers[key] = due
+        self.agenda.add(self._due(entity, key, due))
+        self.touch(entity)
+
+    def disarm(self, entity: Chat | Agent, key: str) -> None:
+        """Takes a timer away, if it is armed."""
+        due = entity.timers.pop(key, None)
+        if due is not None:
+            self.agenda.remove(self._due(entity, key, due))
+            self.touch(entity)
+
+    def disarm_all(self, entity: Chat | Agent) -> None:
+        """Takes all timers of an entity away."""
+        for key in list(entity.timers):
+            self.disarm(entity, key)
+
+    def enter_timers(self, entity: Chat | Agent) -> None:
+        """Enters the timers of a restored entity into the agenda."""
+        for key, due in entity.timers.items():
+            self.agenda.add(self._due(entity, key, due))
+
+    def _due(self, entity: Chat | Agent, key: str, due: tuple[int, int]) -> Due:
+        return Due(due[0], due[1], self.id, "chat" if isinstance(entity, Chat) else "agent", entity.id, key)

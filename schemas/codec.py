@@ -3,7 +3,7 @@
 The one rule: what does not fit raises `Poison`, whose text names the field, the value's kind and what was expected, never the value itself.
 """
 
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, get_args
@@ -107,43 +107,13 @@ def _is_ours(part: int | str) -> bool:
 
 
 @cache
-def _field_names() -> frozenset[str]:
-    """Every field name of the contract, read off the JSON Schemas; needed only once something is refused."""
-    found: set[str] = set()
-
-    def walk(node: Any) -> None:
-        if isinstance(node, dict):
-            found.update(node.get("properties", ()))
-            for item in node.values():
-                walk(item)
-
-    for codec in (events, decisions, notices, transcripts, deliveries, activities):
-        walk(codec.adapter.json_schema())
-    return frozenset(found)
-
-
-def _members(union: Any) -> tuple[type, ...]:
-    return get_args(union) if isinstance(union, UnionType) else (union,)
-
-
-events = Codec(_members(Event))
-decisions = Codec(_members(Decision))
-notices = Codec(_members(Notice))
-transcripts = Codec((TranscriptCompleted,))
-deliveries = Codec((MailSettled,))
-activities = Codec((CrmSettled,))
-
-
-@cache
 def _names(kind: Any) -> tuple[str, ...]:
     return tuple(field.name for field in fields(kind))
 
 
 def plain(value: Any) -> dict[str, Any]:
-    """A dataclass as a dict without its empty (None) fields; nested ones are left to `orjson`."""
-    if not is_dataclass(value):
-        raise TypeError(f"{type(value).__name__} can't be written as JSON")
-    return {name: item for name in _names(type(value)) if (item := getattr(value, name)) is not None}
+    """A dataclass as a dict without its empty (None) fields; nested ones are left to `orjson`. Raises TypeError for anything else."""
+    return {name: item for name in _names(value.__class__) if (item := getattr(value, name)) is not None}
 
 
 def dumps(value: Any) -> bytes:

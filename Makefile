@@ -1,0 +1,66 @@
+# Everything a newcomer runs. One rule: a recipe ends in `exec`, so that Ctrl-C reaches the program and not a shell around it.
+
+PYTHON_OLDEST := 3.11
+UV_VERSION := 0.13.8
+VENV := .venv
+INSTALLED := $(VENV)/.installed
+YAML_RULES := {extends: default, rules: {document-start: disable, line-length: {max: 120}}}
+
+# Any of these that is new enough; PYTHON=/path/to/python names another.
+PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
+UV = $(shell command -v uv 2>/dev/null || echo $(VENV)/bin/uv)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check bench lock
+
+help: ## say what each of these does
+	@exec sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F "|" '{printf "%-14s %s\n", $$1, $$2}'
+
+install: $(INSTALLED) ## put everything into .venv
+	@echo "Installed in $(VENV)."
+
+$(INSTALLED): requirements/dev.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "No Python $(PYTHON_OLDEST) or newer was found: install one (python.org, apt, brew), or run make PYTHON=/path/to/python." >&2; exit 1; }
+	@test -z "$(wildcard $(VENV)/bin)" || $(VENV)/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "$(VENV) holds a Python that is broken or older than $(PYTHON_OLDEST): delete $(VENV) and run it again." >&2; exit 1; }
+	@if command -v uv >/dev/null; then \
+		test -e $(VENV)/bin/python || uv venv --quiet --python "$(PYTHON)" $(VENV); \
+	elif ! $(VENV)/bin/uv --version >/dev/null 2>&1; then \
+		$(VENV)/bin/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv $(VENV) >/dev/null || \
+			{ echo "$(PYTHON) cannot make virtual environments: install its venv module (Debian, Ubuntu: apt install python3-venv)." >&2; exit 1; }; \
+		$(VENV)/bin/python -m pip install -q --retries 1 uv==$(UV_VERSION) 2>$(VENV)/pip.log || { $(call cannot_fetch); }; \
+	fi
+	@$(UV) pip install --python $(VENV)/bin/python --require-hashes -r requirements/dev.txt || { $(call cannot_fetch); }
+	@$(UV) pip install --quiet --python $(VENV)/bin/python --no-deps --no-build-isolation --editable . || { $(call cannot_fetch); }
+	@touch $@
+
+define cannot_fetch
+test "$$(df -Pk . | awk 'NR == 2 {print $$4}')" -gt 1000000 \
+	&& echo "The packages cannot be fetched: check the network or the HTTPS_PROXY variable, and run it again." >&2 \
+	|| echo "The disk is full: free 1 GB and run it again." >&2; exit 1
+endef
+
+demo: $(INSTALLED) ## act out a sample day on a real Kafka and the four workers, and check the outcome
+	@exec $(VENV)/bin/chat-routing demo
+
+test: $(INSTALLED) ## run the tests
+	@exec $(VENV)/bin/pytest $(PYTEST_ARGS)
+
+check: $(INSTALLED) ## lint, format, types, import rules, Dockerfile, compose file
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/hadolint deploy/Dockerfile
+	$(VENV)/bin/yamllint --strict --config-data '$(YAML_RULES)' deploy/compose.yaml
+
+bench: $(INSTALLED) ## measure how fast events are decoded, decided and run
+	@exec $(VENV)/bin/python -m bench
+
+lock: $(INSTALLED) ## resolve all dependencies anew and write their sums
+	$(UV) pip compile pyproject.toml --extra local --group dev --universal --python-version $(PYTHON_OLDEST) \
+		--generate-hashes --no-header --no-emit-index-url --upgrade -o requirements/dev.txt
+	$(UV) pip compile pyproject.toml -c requirements/dev.txt --universal --python-version $(PYTHON_OLDEST) \
+		--generate-hashes --no-header --no-emit-index-url -o requirements/runtime.txt
+	$(VENV)/bin/python -m services.local.artifacts

@@ -1,0 +1,44 @@
+"""The command line `chat-routing`. One rule: here commands are registered, what they do stands in `commands/`."""
+
+import logging
+import signal
+import sys
+from types import FrameType
+
+import typer
+
+from services.local.commands.topics import topics
+from services.local.commands.up import up
+from services.local.errors import LocalError
+
+app = typer.Typer(
+    name="chat-routing",
+    help="Routing of chats to contact-centre agents, on this machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(up)
+app.command()(topics)
+
+
+def main() -> None:
+    """Run the command line; a LocalError is printed as its sentence, and the exit code is 1."""
+    for stopping in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(stopping, _interrupt)
+    # What a client logs as an error reaches us as an exception, and we say it in a sentence.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    try:
+        app(prog_name="chat-routing")
+    except LocalError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)
+
+
+def _interrupt(_signal_number: int, _frame: FrameType | None) -> None:
+    """Be stopped by the system as by Ctrl-C: everything we started is stopped in order."""
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

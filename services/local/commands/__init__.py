@@ -1,0 +1,1 @@
+"""The commands of `chat-routing`, one module each; `services.local.cli` registers them."""

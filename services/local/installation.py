@@ -1,0 +1,160 @@
+"""A whole working installation on one machine: Kafka, topics, mail sink, and the four workers as processes.
+
+One rule: all that it keeps lies in one folder, which one run at a time may use.
+
+    <data>/kafka/        the embedded broker (absent with a Kafka of the user's)
+    <data>/mails/        NNNN.eml and NNNN.json, what the notifier sent
+    <data>/*.db          archive, CRM, ledgers
+    <data>/logs/         one log for each worker
+    <data>/ports.json    the ports, chosen once
+"""
+
+import asyncio
+import secrets
+import shutil
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Self
+
+from schemas.topics import PARTITIONS_DEFAULT
+from services.local.errors import LocalError
+from services.local.files import claim, unwritable, write_whole
+from services.local.kafka import EmbeddedKafka
+from services.local.mailbox import Mailbox
+from services.local.ports import LOOPBACK, demand_free, kept_ports
+from services.local.progress import Progress, silent
+from services.local.settings import LocalSettings
+from services.local.supervisor import Supervisor, Worker
+from services.local.topics import Report, ensure_topics
+
+ROUTER, NOTIFIER, TRANSCRIPT, CRM_SYNC = "chat-router", "chat-notifier", "chat-transcript", "chat-crm-sync"
+_MODULES = {
+    ROUTER: "services.router.worker",
+    NOTIFIER: "services.notifier.worker",
+    TRANSCRIPT: "services.transcript.worker",
+    CRM_SYNC: "services.crm_sync.worker",
+}
+_NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
+
+
+class Installation:
+    """The installation as a context manager: entered, everything is ready; left, no process and no port is there.
+
+    Without `data` everything is temporary. `bootstrap` names a Kafka of the user's instead of the embedded one.
+    `overrides` are environment variables for all workers, such as a shorter tick. Entering runs an event loop of its
+    own for a moment, so it happens outside of one (or in `asyncio.to_thread`). Raises LocalError.
+    """
+
+    def __init__(
+        self,
+        data: Path | None = None,
+        *,
+        bootstrap: str | None = None,
+        partitions: int = PARTITIONS_DEFAULT,
+        overrides: Mapping[str, str] = _NO_OVERRIDES,
+        settings: LocalSettings | None = None,
+        progress: Progress = silent,
+    ) -> None:
+        self._wanted_data = data
+        self._wanted_bootstrap = bootstrap
+        self._partitions = partitions
+        self._overrides = overrides
+        self._settings = settings or LocalSettings()
+        self._progress = progress
+        self._parts = ExitStack()
+        self.data: Path
+        self.bootstrap: str
+        self.topics: Report
+        self.mailbox: Mailbox
+        self.supervisor: Supervisor
+        self.kafka: EmbeddedKafka | None = None
+        self.http_ports: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        with ExitStack() as parts:
+            try:
+                self._enter(parts)
+            except OSError as error:
+                raise LocalError(unwritable(self.data, error)) from error
+            self._parts = parts.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._parts.__exit__(kind, error, where)
+
+    @property
+    def archive_url(self) -> str:
+        """Return the address of the archive's database, as SQLAlchemy writes it."""
+        return f"sqlite+aiosqlite:///{self.data / 'archive.db'}"
+
+    @property
+    def crm_file(self) -> Path:
+        """Return the embedded CRM's database."""
+        return self.data / "crm.db"
+
+    def http_url(self, worker: str) -> str:
+        """Return the base address of a worker's pages."""
+        return f"http://{LOOPBACK}:{self.http_ports[worker]}"
+
+    def check(self) -> None:
+        """Raise LocalError if a worker has died."""
+        self.supervisor.check()
+
+    def _enter(self, parts: ExitStack) -> None:
+        if self._wanted_data is None:
+            self.data = Path(tempfile.mkdtemp(prefix="chat-routing-"))
+            parts.callback(shutil.rmtree, self.data, ignore_errors=True)
+        else:
+            self.data = self._wanted_data.absolute()
+        parts.enter_context(claim(self.data))
+        ports_file = self.data / "ports.json"
+        smtp_port, *http_ports = kept_ports(ports_file, count=1 + len(_MODULES))
+        self.http_ports = dict(zip(_MODULES, http_ports, strict=True))
+        for port in (smtp_port, *http_ports):
+            demand_free(port, owner=ports_file)
+        if self._wanted_bootstrap is None:
+            self.kafka = parts.enter_context(
+                EmbeddedKafka(self.data / "kafka", settings=self._settings, progress=self._progress)
+            )
+            self.bootstrap = self.kafka.bootstrap
+        else:
+            self.bootstrap = self._wanted_bootstrap
+        self.topics = asyncio.run(ensure_topics(self.bootstrap, partitions=self._partitions))
+        self.mailbox = parts.enter_context(Mailbox(self.data / "mails", port=smtp_port))
+        workers = [
+            Worker(name, module, self.http_ports[name], self._environment(name))
+            for name, module in _MODULES.items()
+        ]
+        self.supervisor = parts.enter_context(
+            Supervisor(workers, logs=self.data / "logs", settings=self._settings, progress=self._progress)
+        )
+
+    def _environment(self, name: str) -> dict[str, str]:
+        """Return the settings of one worker; each reads those it knows."""
+        return {
+            "CHAT_BOOTSTRAP": self.bootstrap,
+            # Static membership: a restarted worker gets its partitions back at once.
+            "CHAT_INSTANCE_ID": f"{name}-1",
+            "CHAT_HTTP_HOST": LOOPBACK,
+            "CHAT_HTTP_PORT": str(self.http_ports[name]),
+            "CHAT_SMTP_HOST": LOOPBACK,
+            "CHAT_SMTP_PORT": str(self.mailbox.port),
+            "CHAT_ARCHIVE_URL": self.archive_url,
+            "CHAT_ARCHIVE_PAGES_URL": self.http_url(TRANSCRIPT),
+            "CHAT_CRM_FILE": str(self.crm_file),
+            "CHAT_LEDGER_URL": f"sqlite+aiosqlite:///{self.data / f'{name}-ledger.db'}",
+            "CHAT_LINK_SECRET": self._link_secret(),
+            **self._overrides,
+        }
+
+    def _link_secret(self) -> str:
+        """Return the key that signs the links in mails; links sent yesterday open today."""
+        path = self.data / "link_secret"
+        if not path.exists():
+            write_whole(path, secrets.token_urlsafe(32), mode=0o600)
+        return path.read_text("ascii")

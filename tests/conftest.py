@@ -1,0 +1,17 @@
+"""Fixtures every test may use. One rule: what needs a real Kafka takes `kafka` and carries the marker of that name."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from services.local.kafka import EmbeddedKafka
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[str]:
+    """Return the bootstrap address of a real Kafka broker shared by the run (by each pytest-xdist worker).
+
+    Topics and groups of earlier tests are still there: every test names its own.
+    """
+    with EmbeddedKafka() as broker:
+        yield broker.bootstrap

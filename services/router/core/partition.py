@@ -96,6 +96,14 @@ class Partition:
             emitted += self._fire(due, self.clock.last_ms)
         return emitted
 
+    def deadline_lag_ms(self, now_ms: int) -> int:
+        """How long the oldest due deadline has been waiting at `now_ms`, had the deadline clock run on since its last tick."""
+        first = self.agenda.first()
+        if first is None or self.clock.tick_at_ms is None:
+            return 0
+        assert self.clock.clock_ms is not None, "a tick has set it"
+        return max(0, self.clock.clock_ms + now_ms - self.clock.tick_at_ms - first.due_ms)
+
     def _tick(self, limit_ms: int) -> list[Emitted]:
         clock_ms = self.clock.tick(limit_ms)
         emitted: list[Emitted] = []

@@ -12,7 +12,7 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 UV = $(shell command -v uv 2>/dev/null || echo $(VENV)/bin/uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench lock
+.PHONY: help install demo test check bench generate lock
 
 help: ## say what each of these does
 	@exec sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F "|" '{printf "%-14s %s\n", $$1, $$2}'
@@ -52,15 +52,25 @@ check: $(INSTALLED) ## lint, format, types, import rules, Dockerfile, compose fi
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/python -m schemas.generate --check
+	$(VENV)/bin/python -m services.local.docs --check
 	$(VENV)/bin/hadolint deploy/Dockerfile
-	$(VENV)/bin/yamllint --strict --config-data '$(YAML_RULES)' deploy/compose.yaml
+	$(VENV)/bin/yamllint --strict --config-data '$(YAML_RULES)' deploy
+	$(VENV)/bin/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
+	$(VENV)/bin/compose-lint --quiet deploy/compose.yaml
 
 bench: $(INSTALLED) ## measure how fast events are decoded, decided and run
 	@exec $(VENV)/bin/python -m bench
+
+generate: $(INSTALLED) ## write what is generated: JSON Schemas, AsyncAPI, the README's tables
+	$(VENV)/bin/python -m schemas.generate
+	$(VENV)/bin/python -m services.local.docs
 
 lock: $(INSTALLED) ## resolve all dependencies anew and write their sums
 	$(UV) pip compile pyproject.toml --extra local --group dev --universal --python-version $(PYTHON_OLDEST) \
 		--generate-hashes --no-header --no-emit-index-url --upgrade -o requirements/dev.txt
 	$(UV) pip compile pyproject.toml -c requirements/dev.txt --universal --python-version $(PYTHON_OLDEST) \
 		--generate-hashes --no-header --no-emit-index-url -o requirements/runtime.txt
+	echo hatchling | $(UV) pip compile - --universal --python-version $(PYTHON_OLDEST) \
+		--generate-hashes --no-header --no-emit-index-url -o requirements/build.txt
 	$(VENV)/bin/python -m services.local.artifacts

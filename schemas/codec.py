@@ -3,8 +3,9 @@
 The one rule: what does not fit raises `Poison`, whose text names the field, the value's kind and what was expected, never the value itself.
 """
 
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from functools import cache
+from importlib import import_module
 from types import UnionType
 from typing import Annotated, Any, Literal, get_args
 
@@ -104,6 +105,26 @@ def _kind(value: Any) -> str:
 def _is_ours(part: int | str) -> bool:
     """Whether a step of an error's path is a name of the contract: a key of a map is the publisher's own text."""
     return isinstance(part, int) or part in _field_names()
+
+
+def _members(union: Any) -> tuple[type, ...]:
+    return get_args(union) if isinstance(union, UnionType) else (union,)
+
+
+events = Codec(_members(Event))
+decisions = Codec(_members(Decision))
+notices = Codec(_members(Notice))
+transcripts = Codec((TranscriptCompleted,))
+deliveries = Codec((MailSettled,))
+activities = Codec((CrmSettled,))
+
+
+@cache
+def _field_names() -> frozenset[str]:
+    """Every field name of the contract's dataclasses, envelope included."""
+    modules = ("envelope", "events", "decisions", "notices", "transcripts", "outcomes")
+    kinds = [kind for name in modules for kind in vars(import_module(f"schemas.{name}")).values()]
+    return frozenset(field.name for kind in kinds if is_dataclass(kind) for field in fields(kind))
 
 
 @cache

@@ -90,12 +90,12 @@ class Installation:
     @property
     def archive_url(self) -> str:
         """Return the address of the archive's database, as SQLAlchemy writes it."""
-        return f"sqlite+aiosqlite:///{self.data / 'archive.db'}"
+        return f"sqlite:///{self.data / 'archive.db'}"
 
     @property
-    def crm_file(self) -> Path:
-        """Return the embedded CRM's database."""
-        return self.data / "crm.db"
+    def crm_url(self) -> str:
+        """Return the address of the embedded CRM's database."""
+        return f"sqlite:///{self.data / 'crm.db'}"
 
     def http_url(self, worker: str) -> str:
         """Return the base address of a worker's pages."""
@@ -145,9 +145,9 @@ class Installation:
             "CHAT_SMTP_HOST": LOOPBACK,
             "CHAT_SMTP_PORT": str(self.mailbox.port),
             "CHAT_ARCHIVE_URL": self.archive_url,
-            "CHAT_ARCHIVE_PAGES_URL": self.http_url(TRANSCRIPT),
-            "CHAT_CRM_FILE": str(self.crm_file),
-            "CHAT_LEDGER_URL": f"sqlite+aiosqlite:///{self.data / f'{name}-ledger.db'}",
+            "CHAT_PUBLIC_URL": self.http_url(TRANSCRIPT),
+            "CHAT_CRM_URL": self.crm_url,
+            "CHAT_LEDGER_URL": f"sqlite:///{self.data / f'{name}-ledger.db'}",
             "CHAT_LINK_SECRET": self._link_secret(),
             **self._overrides,
         }

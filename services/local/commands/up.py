@@ -56,7 +56,7 @@ def _addresses(installation: Installation) -> Table:
     table.add_row("mail sink (SMTP)", f"{LOOPBACK}:{installation.mailbox.port}")
     table.add_row("mails", str(installation.mailbox.folder))
     table.add_row("archive database", installation.archive_url)
-    table.add_row("CRM database", str(installation.crm_file))
+    table.add_row("CRM database", installation.crm_url)
     table.add_row("logs", str(installation.data / "logs"))
     for worker in installation.http_ports:
         table.add_row(f"{worker} health", f"{installation.http_url(worker)}/readyz")

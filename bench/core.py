@@ -1,0 +1,68 @@
+"""Decoding and deciding, in one process and without Kafka.
+
+One rule: ticks are left out of the average of decoding, since their small records would flatter it.
+"""
+
+from bench.day import Record
+from bench.rows import Row, best_us
+from schemas import codec, topics
+from schemas.envelope import PartitionEnvelope
+from services.router.core.partition import Partition
+from services.router.processor import RouterProcessor
+from services.runtime.ports import InputRecord
+
+DECODE_BOUND_US = 8.0
+DECODE_ROUNDS, DECIDE_ROUNDS = 5, 2
+BATCH_RECORDS = 500
+
+
+def measure(day: list[Record]) -> list[Row]:
+    """Return what decoding an event, deciding it, and the whole of the plain loop cost."""
+    values = [record.value for record in day if not record.is_tick]
+    loop_us = best_us(lambda: _loop(day), rounds=DECIDE_ROUNDS)
+    return [
+        Row("decode an event", best_us(lambda: _decode(values), rounds=DECODE_ROUNDS), "µs", DECODE_BOUND_US),
+        Row("decide a record", best_us(lambda: _decide(day), rounds=DECIDE_ROUNDS), "µs"),
+        Row("plain loop: decode, decide, write, changelog", loop_us, "µs"),
+        Row("plain loop", 1e6 / loop_us, "records/s"),
+    ]
+
+
+def _decode(values: list[bytes]) -> int:
+    decode = codec.events.decode
+    for value in values:
+        decode(value)
+    return len(values)
+
+
+def _decide(day: list[Record]) -> int:
+    partitions: dict[int, Partition] = {}
+    for record in day:
+        number = record.entry.partition
+        if number not in partitions:
+            partitions[number] = Partition(number)
+        partitions[number].apply(record.entry)
+    return len(day)
+
+
+def _loop(day: list[Record]) -> int:
+    processors: dict[int, RouterProcessor] = {}
+    for position, record in enumerate(day, start=1):
+        number = record.entry.partition
+        if number not in processors:
+            processors[number] = RouterProcessor(number)
+            processors[number].restored()
+        for output in processors[number].process(as_input(record)):
+            assert output.value
+        if position % BATCH_RECORDS == 0:
+            for processor in processors.values():
+                list(processor.changes())
+    return len(day)
+
+
+def as_input(record: Record) -> InputRecord:
+    """Return the record as the runner would hand it over."""
+    entry = record.entry
+    envelope = entry.envelope
+    key = str(entry.partition) if isinstance(envelope, PartitionEnvelope) else envelope.workspaceid
+    return InputRecord(topics.EVENTS, entry.partition, entry.offset, entry.at_ms, key.encode(), record.value)

@@ -1,0 +1,97 @@
+"""Settings every worker has; each is an environment variable named `CHAT_…`.
+
+The one rule: every queue, wait, batch and retry of the runtime has its limit here, so that one place says what may grow.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SECRETS_FOLDER = Path("/run/secrets")
+"""Where containers find secrets, a file for each setting, such as `chat_ledger_url`; a variable of the same name wins."""
+
+
+class RuntimeSettings(BaseSettings):
+    """What a worker of any kind can be told. A worker's own settings class derives from it and sets `group` and `http_port`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CHAT_",
+        frozen=True,
+        extra="ignore",
+        secrets_dir=SECRETS_FOLDER if SECRETS_FOLDER.is_dir() else None,
+    )
+
+    bootstrap: str = Field(
+        default="127.0.0.1:9092", description="addresses of the Kafka brokers, HOST:PORT,…"
+    )
+    group: str = Field(
+        default="chat", min_length=1, description="consumer group, and stem of the transactional ids"
+    )
+    instance_id: str | None = Field(
+        default=None,
+        min_length=1,
+        description="static membership: a name of this process that survives its restart; never two processes with one name",
+    )
+    http_host: str = Field(
+        default="127.0.0.1", description="address of /metrics, /healthz, /readyz and the worker's own pages"
+    )
+    http_port: int = Field(default=0, ge=0, le=65_535, description="port of these pages (0: any free one)")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="least level that is logged"
+    )
+    grace_s: float = Field(
+        default=12.0, gt=0, description="how long SIGTERM may take before the process ends anyway"
+    )
+
+    session_timeout_ms: int = Field(
+        default=6_000, ge=1_000, description="after so much silence a worker's partitions go to others"
+    )
+    fetch_max_wait_ms: int = Field(
+        default=20, ge=1, le=1_000, description="how long a broker may hold a fetch that finds nothing"
+    )
+    batch_records_max: int = Field(
+        default=2_000, ge=1, description="records of one partition in one transaction at most"
+    )
+    transactions_max: int = Field(
+        default=3,
+        ge=1,
+        description="partitions that have a transaction at a time; others meanwhile collect larger batches",
+    )
+    inbox_bytes_max: int = Field(
+        default=4 * 1024 * 1024, ge=1, description="fetched and not yet processed, for each partition"
+    )
+    commit_interval_ms: int = Field(
+        default=5_000, ge=1, description="how long offsets of records without effect may stay uncommitted"
+    )
+    io_limit_s: float = Field(
+        default=10.0, gt=0, description="how long a commit, a delivery or a look-up may take"
+    )
+    start_limit_s: float = Field(
+        default=30.0, gt=0, description="how long taking a partition over may wait for Kafka"
+    )
+    stop_limit_s: float = Field(
+        default=15.0, gt=0, description="how long a producer may take to close before the process ends"
+    )
+    stall_limit_s: float = Field(
+        default=120.0,
+        gt=0,
+        description="a partition with waiting records and no progress for so long ends the process",
+    )
+    failures_max: int = Field(
+        default=30, ge=1, description="failures of one partition in a row after which the process ends"
+    )
+    fences_max: int = Field(
+        default=5,
+        ge=1,
+        description="fencings of one partition within 20 session time-outs after which it ends",
+    )
+    dead_letters_per_minute_max: int = Field(
+        default=300, ge=0, description="dead letters in a minute after which the worker stops"
+    )
+
+    @property
+    def heartbeat_interval_ms(self) -> int:
+        """Six heartbeats fit into a session, so that a few may be lost."""
+        return max(100, self.session_timeout_ms // 6)

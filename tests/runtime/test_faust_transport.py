@@ -1,0 +1,228 @@
+"""What Faust does with transactions and concurrency on a real Kafka, with our transport."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from schemas import codec
+from schemas.outcomes import MailSettled
+from services.runtime.failures import WorkerFailed
+from services.runtime.faust_app import EffectsApp
+from services.runtime.faust_transport import Place
+from services.runtime.metrics import Metrics
+from services.runtime.settings import RuntimeSettings
+
+LIMIT_S = 30
+WORKSPACE = "acme"
+_numbers = count()
+
+
+def record(number: int) -> bytes:
+    data = MailSettled(notice_id=f"n{number}", kind="feedback", recipient="r", result="sent")
+    return codec.encode(data, event_id=f"e{number}", source="/test", at_ms=0, workspace_id=WORKSPACE)
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
+    async with asyncio.timeout(LIMIT_S):
+        while True:
+            answer = condition()
+            if answer if isinstance(answer, bool) else await answer:
+                return
+            await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def topic_on(bootstrap: str, *, partitions: int = 1) -> AsyncIterator[str]:
+    topic = f"faust-{next(_numbers)}"
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        names = (topic, f"{topic}.dlq")
+        await admin.create_topics([NewTopic(name, partitions, 1) for name in names])
+        yield topic
+    finally:
+        await admin.close()
+
+
+@asynccontextmanager
+async def producer_of(bootstrap: str, **named: Any) -> AsyncIterator[AIOKafkaProducer]:
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, **named)
+    await producer.start()
+    try:
+        yield producer
+    finally:
+        await producer.stop()
+
+
+async def committed(bootstrap: str, group: str, topic: str, partition: int = 0) -> int | None:
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=group, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        offset: int | None = await consumer.committed(TopicPartition(topic, partition))
+        return offset
+    finally:
+        await consumer.stop()
+
+
+@asynccontextmanager
+async def running(
+    bootstrap: str, topic: str, handler: Callable[[Any], Awaitable[None]], **named: Any
+) -> AsyncIterator[tuple[EffectsApp, "asyncio.Task[None]", Metrics]]:
+    settings = RuntimeSettings(bootstrap=bootstrap, group=f"group-{topic}", **named)
+    metrics = Metrics()
+    app = EffectsApp(settings, metrics)
+    app.on(topic, codec.deliveries, handler, concurrency=4)
+    stop = asyncio.Event()
+    run = asyncio.create_task(app.run(stop))
+    try:
+        yield app, run, metrics
+    finally:
+        stop.set()
+        async with asyncio.timeout(LIMIT_S):
+            await asyncio.wait({run})
+        if not run.cancelled() and not isinstance(run.exception(), WorkerFailed):
+            run.result()
+
+
+def test_the_place_is_the_lowest_record_that_is_not_done() -> None:
+    place = Place()
+    assert place.committable() is None
+    for offset in (0, 3, 4, 9):
+        place.delivered(offset)
+    place.done(3)
+    assert place.committable() == 0
+    place.done(0)
+    assert place.committable() == 4
+    place.done(77)
+    place.done(9)
+    assert place.committable() == 4
+    place.done(4)
+    assert place.committable() == 10
+
+
+@pytest.mark.kafka
+async def test_aborted_records_are_not_handled_and_commits_pass_the_gaps(kafka: str) -> None:
+    seen: list[str] = []
+
+    async def handle(envelope: Any) -> None:
+        seen.append(envelope.data.notice_id)
+
+    async with topic_on(kafka) as topic, producer_of(kafka, transactional_id=topic) as producer:
+        expected = []
+        for batch in range(12):
+            await producer.begin_transaction()
+            for number in range(batch * 10, batch * 10 + (1 if batch == 0 else 10)):
+                await producer.send_and_wait(topic, record(number), key=WORKSPACE.encode())
+                if batch % 3 != 1:
+                    expected.append(f"n{number}")
+            await (producer.abort_transaction() if batch % 3 == 1 else producer.commit_transaction())
+
+        async with running(kafka, topic, handle):
+            await until(lambda: len(seen) >= len(expected))
+        assert sorted(seen) == sorted(expected)
+        # 111 records and 12 markers; the last one is a marker and is never passed.
+        assert await committed(kafka, f"group-{topic}", topic) == 111 + 12 - 1
+
+        # Nothing again after a restart; what comes next is handled.
+        seen.clear()
+        async with running(kafka, topic, handle):
+            await producer.begin_transaction()
+            await producer.send_and_wait(topic, record(1000), key=WORKSPACE.encode())
+            await producer.commit_transaction()
+            await until(lambda: bool(seen))
+        assert seen == ["n1000"]
+
+
+@pytest.mark.kafka
+async def test_a_record_in_flight_is_never_committed_past(kafka: str) -> None:
+    release = asyncio.Event()
+    seen: list[str] = []
+
+    async def handle(envelope: Any) -> None:
+        if envelope.data.notice_id == "n0":
+            await release.wait()
+        seen.append(envelope.data.notice_id)
+
+    async with topic_on(kafka) as topic, producer_of(kafka) as producer:
+        for number in range(6):
+            await producer.send_and_wait(topic, record(number), key=WORKSPACE.encode())
+        async with running(kafka, topic, handle) as (app, _run, metrics):
+            await until(lambda: len(seen) == 5)
+            await until(lambda: metrics.value("lag_records", topic=topic, partition="0") == 6)
+            assert app.unready() == ""
+            assert await committed(kafka, f"group-{topic}", topic) in (None, 0)
+            release.set()
+            await until(lambda: len(seen) == 6)
+        assert await committed(kafka, f"group-{topic}", topic) == 6
+
+
+@pytest.mark.kafka
+async def test_what_cannot_be_read_is_a_dead_letter_and_what_is_unknown_is_skipped(kafka: str) -> None:
+    seen: list[str] = []
+
+    async def handle(envelope: Any) -> None:
+        seen.append(envelope.data.notice_id)
+
+    async with topic_on(kafka, partitions=2) as topic, producer_of(kafka) as producer:
+        bad = [b"not JSON", None, b"{}", record(1).replace(b'"sent"', b'"lost"')]
+        for value in bad:
+            await producer.send_and_wait(topic, value, key=b"acme", partition=1, headers=[("h", b"1")])
+        await producer.send_and_wait(topic, record(2), key=b"other", partition=1)
+        unknown = record(3).replace(b"mail.settled.v1", b"mail.settled.v9")
+        await producer.send_and_wait(topic, unknown, key=b"acme", partition=1)
+        await producer.send_and_wait(topic, record(4), key=b"acme", partition=1)
+        async with running(kafka, topic, handle) as (_app, _run, metrics):
+            await until(lambda: seen == ["n4"] and metrics.value("dead_letters_total", topic=topic) == 5)
+            assert metrics.value("unknown_types_total") == 1
+        assert await committed(kafka, f"group-{topic}", topic, 1) == 7
+
+        consumer = AIOKafkaConsumer(bootstrap_servers=kafka, auto_offset_reset="earliest")
+        await consumer.start()
+        try:
+            consumer.assign([TopicPartition(f"{topic}.dlq", 1)])
+            letters = [await asyncio.wait_for(consumer.getone(), LIMIT_S) for _ in range(5)]
+        finally:
+            await consumer.stop()
+    by_offset = {int(dict(letter.headers)["__streams.errors.offset"]): letter for letter in letters}
+    assert [by_offset[offset].value for offset in range(4)] == bad
+    headers = dict(by_offset[1].headers)
+    assert headers["h"] == b"1"
+    assert headers["__streams.errors.exception"] == b"Poison"
+    assert headers["__streams.errors.topic"] == topic.encode()
+    assert headers["__streams.errors.partition"] == b"1"
+
+
+@pytest.mark.kafka
+async def test_a_poison_flood_stops_the_worker_before_the_topic_is_drained(kafka: str) -> None:
+    async def handle(_envelope: Any) -> None:
+        raise AssertionError("nothing can be read")
+
+    async with topic_on(kafka) as topic, producer_of(kafka) as producer:
+        for _ in range(6):
+            await producer.send_and_wait(topic, b"?", key=b"acme")
+        async with running(kafka, topic, handle, dead_letters_per_minute_max=3) as (_app, run, _metrics):
+            with pytest.raises(WorkerFailed, match="CHAT_DEAD_LETTERS_PER_MINUTE_MAX"):
+                await asyncio.wait_for(run, LIMIT_S)
+        assert await committed(kafka, f"group-{topic}", topic) == 3
+
+
+@pytest.mark.kafka
+async def test_a_failing_handler_is_tried_again_and_its_record_is_not_passed_over(kafka: str) -> None:
+    tries: list[str] = []
+
+    async def handle(envelope: Any) -> None:
+        tries.append(envelope.data.notice_id)
+        if envelope.data.notice_id == "n0" and len(tries) < 3:
+            raise ConnectionError("the database is away")
+
+    async with topic_on(kafka) as topic, producer_of(kafka) as producer:
+        await producer.send_and_wait(topic, record(0), key=WORKSPACE.encode())
+        async with running(kafka, topic, handle):
+            await until(lambda: len(tries) == 3)
+        assert await committed(kafka, f"group-{topic}", topic) == 1

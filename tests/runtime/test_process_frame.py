@@ -1,0 +1,231 @@
+"""Settings, pages, metrics, logs and links: what every worker process shows of itself."""
+
+import asyncio
+import io
+import json
+import logging
+import socket
+import sys
+
+import httpx
+import pytest
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from services.runtime.failures import TaskCorrupted, WorkerFailed
+from services.runtime.health import Health, Pages
+from services.runtime.links import (
+    LINK_PATH,
+    LinkExpired,
+    LinkInvalid,
+    TranscriptLink,
+    read_link,
+    transcript_link,
+)
+from services.runtime.logs import configure_logs, explain, log
+from services.runtime.metrics import DEFINITIONS, Metrics
+from services.runtime.process import EXIT_SETTINGS, main_of
+from services.runtime.runner import Context, run_parts
+from services.runtime.settings import RuntimeSettings
+
+SECRET = "a secret of some length"
+
+
+# ---------------------------------------------------------------- links
+
+
+def link(*, secret: str = SECRET, expires_at_ms: int = 2_000) -> str:
+    return transcript_link("https://chat.example/", secret, "会社", "c/1", 2, expires_at_ms)
+
+
+def token_of(address: str) -> str:
+    return address.removeprefix(f"https://chat.example{LINK_PATH}")
+
+
+def test_a_link_opens_what_it_was_made_for_until_it_expires() -> None:
+    token = token_of(link())
+    assert read_link(token, SECRET, now_ms=1_999) == TranscriptLink("会社", "c/1", 2, 2_000)
+    with pytest.raises(LinkExpired):
+        read_link(token, SECRET, now_ms=2_000)
+
+
+def test_a_link_is_the_same_on_every_machine() -> None:
+    assert link() == (
+        "https://chat.example/t/WyLkvJrnpL4iLCJjLzEiLDIsMjAwMF0.2dhTNZRIT4bV20IQihiX2gP-eyM3E8tW3knHsuB7DX4"
+    )
+
+
+@pytest.mark.parametrize("token", ["", ".", "abc", "é", "x" * 5_000, "WyJhIl0.WyJhIl0"])
+def test_what_is_no_link_is_refused(token: str) -> None:
+    with pytest.raises(LinkInvalid):
+        read_link(token, SECRET, now_ms=0)
+
+
+def test_a_changed_link_or_another_secret_is_refused() -> None:
+    token = token_of(link())
+    for changed in (token[:-1] + ("A" if token[-1] != "A" else "B"), "B" + token[1:]):
+        with pytest.raises(LinkInvalid):
+            read_link(changed, SECRET, now_ms=0)
+    with pytest.raises(LinkInvalid):
+        read_link(token_of(link(secret="another secret, as long")), SECRET, now_ms=0)
+
+
+def test_a_short_secret_is_refused() -> None:
+    with pytest.raises(ValueError, match="16 characters"):
+        link(secret="short")
+
+
+# ---------------------------------------------------------------- metrics
+
+
+def test_only_defined_metrics_exist() -> None:
+    metrics = Metrics()
+    with pytest.raises(KeyError):
+        metrics.add("invented")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="label"):
+        metrics.add("records_in", 1, workspace="acme")
+    assert len({each.name for each in DEFINITIONS}) == len(DEFINITIONS)
+
+
+def test_ages_of_a_batch_fall_into_their_buckets() -> None:
+    metrics = Metrics()
+    metrics.observe_ages(
+        "decision_latency_seconds", now_ms=10_000, timestamps_ms=[9_990, 10_500, 9_000, -90_000]
+    )
+    metrics.observe_ages("decision_latency_seconds", now_ms=10_000, timestamps_ms=[9_995])
+    assert metrics.value("decision_latency_seconds_bucket", le="0.001") == 1
+    assert metrics.value("decision_latency_seconds_bucket", le="0.005") == 2
+    assert metrics.value("decision_latency_seconds_bucket", le="0.01") == 3
+    assert metrics.value("decision_latency_seconds_bucket", le="1.0") == 4
+    assert metrics.value("decision_latency_seconds_bucket", le="+Inf") == 5
+    assert metrics.value("decision_latency_seconds_count") == 5
+    assert metrics.value("decision_latency_seconds_sum") == pytest.approx(101.015)
+
+
+def test_a_forgotten_value_is_not_shown() -> None:
+    metrics = Metrics()
+    metrics.set("lag_records", 7, topic="a", partition="1")
+    assert b'chat_lag_records{partition="1",topic="a"} 7.0' in metrics.render()
+    metrics.forget("lag_records", topic="a", partition="1")
+    metrics.forget("lag_records", topic="a", partition="2")
+    assert b"chat_lag_records{" not in metrics.render()
+
+
+# ---------------------------------------------------------------- pages
+
+
+async def test_the_pages_of_a_worker() -> None:
+    metrics = Metrics()
+    health = Health(metrics)
+    routes = [Route("/own", lambda _request: PlainTextResponse("own"))]
+    reason = "partition 1: restoring"
+    async with (
+        Pages(host="127.0.0.1", port=0, health=health, metrics=metrics, routes=routes) as pages,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{pages.port}") as client,
+    ):
+        assert (await client.get("/readyz")).status_code == 503
+        health.ready_when(lambda: "")
+        health.ready_when(lambda: reason)
+        assert (await client.get("/readyz")).text == "partition 1: restoring"
+        reason = ""
+        assert (await client.get("/readyz")).status_code == 200
+        assert (await client.get("/healthz")).status_code == 200
+        assert (await client.get("/own")).text == "own"
+        shown = await client.get("/metrics")
+        assert shown.headers["content-type"].startswith("text/plain; version=0.0.4")
+        assert "# HELP chat_fences_total" in shown.text
+
+
+async def test_a_port_that_is_taken_is_one_sentence() -> None:
+    metrics = Metrics()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        pages = Pages(host="127.0.0.1", port=other.getsockname()[1], health=Health(metrics), metrics=metrics)
+        with pytest.raises(WorkerFailed, match="CHAT_HTTP_PORT"):
+            await pages.__aenter__()
+
+
+# ---------------------------------------------------------------- parts
+
+
+async def test_the_first_part_that_fails_stops_the_others_and_is_raised() -> None:
+    finished = []
+
+    async def fails(_context: Context) -> None:
+        raise WorkerFailed("no disk")
+
+    async def waits(context: Context) -> None:
+        await context.stop.wait()
+        finished.append(True)
+
+    with pytest.raises(WorkerFailed, match="no disk"):
+        await asyncio.wait_for(run_parts(Context(asyncio.Event()), [waits, fails]), 5)
+    assert finished == [True]
+
+
+# ---------------------------------------------------------------- logs
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", root.handlers[:])
+    monkeypatch.setattr(root, "level", root.level)
+    configure_logs("INFO")
+    return stream
+
+
+def test_no_personal_data_is_logged(written: io.StringIO) -> None:
+    log("tests.private").info(
+        "closed",
+        chat_id="c1",
+        text="my phone is 12",
+        reason="mail to Taro.Yamada+x@例え.jp bounced",
+        detail={"question": "secret question", "codes": ["a@b.example", 550]},
+        raw=b"bytes",
+    )
+    logging.getLogger("some.library").warning("sent to %s", "hanako@example.com")
+    entry, foreign = [json.loads(line) for line in written.getvalue().splitlines()]
+    assert entry["chat_id"] == "c1"
+    assert (entry["text"], entry["raw"]) == ("[redacted]", "[redacted]")
+    assert entry["reason"] == "mail to [address] bounced"
+    assert entry["detail"] == {"question": "[redacted]", "codes": ["[address]", 550]}
+    assert (entry["level"], entry["logger"]) == ("info", "tests.private")
+    assert foreign["event"] == "sent to [address]"
+
+
+def test_of_a_foreign_exception_only_type_and_place_are_logged(written: io.StringIO) -> None:
+    def fail() -> None:
+        raise TaskCorrupted("commit: no answer in time") from ValueError("value of a visitor")
+
+    try:
+        fail()
+    except TaskCorrupted as error:
+        log("tests.errors").exception("failed")
+        told = explain(error)
+    assert "value of a visitor" not in written.getvalue()
+    assert json.loads(written.getvalue())["error"] == told
+    assert told["message"] == "commit: no answer in time"
+    assert told["cause"] == {"type": "ValueError", "at": []}
+    assert "test_process_frame.py" in told["at"][0]
+
+
+# ---------------------------------------------------------------- settings
+
+
+def test_settings_that_can_not_be_used_are_named_without_their_value(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def never(_settings: RuntimeSettings, _stop: asyncio.Event) -> None:
+        raise AssertionError("not reached")
+
+    monkeypatch.setenv("CHAT_HTTP_PORT", "99999999")
+    with pytest.raises(SystemExit) as exit_of:
+        main_of(RuntimeSettings, never)
+    assert exit_of.value.code == EXIT_SETTINGS
+    told = capsys.readouterr().err
+    assert told.startswith("CHAT_HTTP_PORT: ")
+    assert "99999999" not in told

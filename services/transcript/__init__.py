@@ -1,0 +1,1 @@
+"""Transcripts: assembles each conversation, archives it, shows it."""

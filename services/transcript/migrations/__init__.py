@@ -1,0 +1,1 @@
+"""The archive's schema over time; `archive.migrate` runs it."""

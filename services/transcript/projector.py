@@ -1,0 +1,106 @@
+"""Feeds the archive: reads the five topics from the offsets the archive holds, and writes batch after batch.
+
+The one rule: nothing is remembered between batches but the offsets; after any failure they are read from the database again.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+
+from aiokafka.errors import KafkaError
+from sqlalchemy.exc import SQLAlchemyError
+
+from schemas.codec import Poison
+from services.runtime.logs import explain, log
+from services.runtime.metrics import Metrics
+from services.runtime.ports import InputRecord
+from services.transcript.archive import Archive, Overtaken, Partition
+from services.transcript.rows import Row, rows
+
+BATCH_RECORDS_MAX = 2_000
+"""Records written in one transaction."""
+READ_WAIT_MS = 500
+"""How long a read waits for the first record."""
+BACKOFF_MIN_S = 0.2
+BACKOFF_MAX_S = 30.0
+
+_log = log(__name__)
+
+
+class Log(Protocol):
+    """Where records come from: Kafka, or lists in a test."""
+
+    async def partitions(self) -> Sequence[Partition]:
+        """All partitions of the topics; waits until the topics exist."""
+
+    async def seek(self, offsets: Mapping[Partition, int]) -> None:
+        """Reads go on from these offsets, or from the oldest record still there."""
+
+    async def read(self, *, records_max: int, wait_ms: int) -> Sequence[InputRecord]:
+        """The next committed records, in order within each partition; none after `wait_ms`."""
+
+
+class Projector:
+    """Runs until it is told to stop. Killed at any moment, it leaves the archive whole."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        source: Log,
+        *,
+        metrics: Metrics,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._archive = archive
+        self._source = source
+        self._metrics = metrics
+        self._sleep = sleep
+        self._offsets: dict[Partition, int] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Archives until `stop` is set. A database or broker that fails is tried again, with growing waits; nothing is passed over."""
+        backoff_s = BACKOFF_MIN_S
+        placed = False
+        while not stop.is_set():
+            try:
+                if not placed:
+                    await self.place()
+                    placed = True
+                await self.step()
+                backoff_s = BACKOFF_MIN_S
+            except (Overtaken, SQLAlchemyError, KafkaError, OSError) as error:
+                placed = False
+                self._metrics.add("archive_failures")
+                _log.warning("archive_failed", error=explain(error), wait_s=backoff_s)
+                await self._sleep(backoff_s)
+                backoff_s = min(BACKOFF_MAX_S, backoff_s * 2)
+
+    async def place(self) -> None:
+        """Reads the offsets from the database and goes there."""
+        self._offsets = await self._archive.offsets(await self._source.partitions())
+        await self._source.seek(self._offsets)
+
+    async def step(self) -> int:
+        """Writes one batch; returns how many records it held."""
+        records = await self._source.read(records_max=BATCH_RECORDS_MAX, wait_ms=READ_WAIT_MS)
+        if not records:
+            return 0
+        made: list[Row] = []
+        poison = 0
+        following: dict[Partition, int] = {}
+        for record in records:
+            partition = (record.topic, record.partition)
+            if record.offset < following.get(partition, self._offsets[partition]):
+                continue
+            following[partition] = record.offset + 1
+            try:
+                made += rows(record)
+            except Poison:
+                # Whoever acts on the topic puts it into the dead letters; here it only has nothing to show.
+                poison += 1
+        moved = {partition: (self._offsets[partition], to) for partition, to in following.items()}
+        await self._archive.write(made, moved=moved)
+        self._offsets.update(following)
+        self._metrics.add("archive_records", len(records))
+        self._metrics.add("archive_unreadable", poison)
+        return len(records)

@@ -1,0 +1,88 @@
+"""What the pages read from the archive.
+
+The one rule: every query names one workspace, and whispers (internal messages) are left out in the database, not in a template.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import RowMapping, and_, exists, false, select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from services.transcript import tables
+
+MESSAGES_SHOWN_MAX = 5_000
+"""Messages on one page; the mail and the topic hold all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedChat:
+    """One revision of a chat. `complete`: all parts of its transcript have arrived; `cut`: it has more messages than shown."""
+
+    chat: Mapping[str, Any]
+    tags: tuple[str, ...]
+    messages: tuple[RowMapping, ...]
+    complete: bool
+    cut: bool
+
+
+async def read_chat(
+    engine: AsyncEngine, *, workspace_id: str, chat_id: str, revision: int
+) -> ArchivedChat | None:
+    """One revision of a chat, or None while nothing of it is in the archive, or only some parts of its transcript."""
+    of_chat = {"workspace_id": workspace_id, "chat_id": chat_id}
+    c, m, t = tables.chats.c, tables.messages.c, tables.transcripts.c
+    async with engine.connect() as connection:
+        found = await connection.execute(select(tables.chats).filter_by(**of_chat, revision=revision))
+        chat = found.mappings().one_or_none()
+        if chat is None:
+            return None
+        parts = await connection.execute(select(t.part).filter_by(**of_chat, revision=revision))
+        arrived = len(parts.all())
+        complete = chat[c.parts.name] is not None and arrived == chat[c.parts.name]
+        if not complete and chat[c.missed_reason.name] is None:
+            return None
+        said = await connection.execute(
+            select(tables.messages)
+            .filter_by(**of_chat, revision=revision)
+            .where(m.internal == false())
+            .order_by(m.part, m.position)
+            .limit(MESSAGES_SHOWN_MAX + 1)
+        )
+        messages = said.mappings().all() if complete else []
+        tags = await connection.scalar(select(tables.conversations.c.tags).filter_by(**of_chat))
+        known = await _with_request(connection, chat)
+    return ArchivedChat(
+        chat=known,
+        tags=tuple(tags or ()),
+        messages=tuple(messages[:MESSAGES_SHOWN_MAX]),
+        complete=complete,
+        cut=len(messages) > MESSAGES_SHOWN_MAX,
+    )
+
+
+async def _with_request(connection: AsyncConnection, chat: RowMapping) -> dict[str, Any]:
+    """The chat; what only its end tells is filled from the latest request that was not refused while it is still open."""
+    known = dict(chat)
+    if known["question"] is not None and known["visitor"] is not None:
+        return known
+    r, x = tables.requests.c, tables.refusals.c
+    refused = exists().where(and_(x.workspace_id == r.workspace_id, x.request_id == r.event_id))
+    found = await connection.execute(
+        select(tables.requests)
+        .filter_by(workspace_id=chat["workspace_id"], chat_id=chat["chat_id"])
+        .where(~refused)
+        .order_by(r.at_ms.desc())
+        .limit(1)
+    )
+    request = found.mappings().one_or_none()
+    if request is None:
+        return known
+    asked = {
+        "question": request["question"],
+        "channel": request["channel"],
+        "visitor": request["visitor"],
+        "started_at_ms": request["at_ms"],
+    }
+    return known | {name: value for name, value in asked.items() if known[name] is None}

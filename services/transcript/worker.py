@@ -1,0 +1,131 @@
+"""The transcript worker: assembler (exactly-once), archive and pages in one process.
+
+The one rule: the archive may fall behind or fail without holding up a transcript; it reads the same topics at its own pace.
+"""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, model_validator
+from sqlalchemy.exc import SQLAlchemyError
+
+from schemas.topics import EVENTS, ROUTING, TRANSCRIPT_STATE
+from services.runtime.failures import WorkerFailed
+from services.runtime.links import SECRET_CHARS_MIN, transcript_link
+from services.runtime.process import main_of
+from services.runtime.runner import Context, run_worker
+from services.runtime.settings import RuntimeSettings
+from services.transcript.api import Pages
+from services.transcript.archive import Archive
+from services.transcript.kafka_log import KafkaLog
+from services.transcript.parts import Link
+from services.transcript.processor import transcript_processors
+from services.transcript.projector import Projector
+from services.transcript.rows import TOPICS
+
+PORT = 9103
+DAY_S = 24 * 3600
+
+
+class TranscriptSettings(RuntimeSettings):
+    """What the transcript worker can be told besides what every worker can."""
+
+    group: str = Field(
+        default="chat-transcript",
+        min_length=1,
+        description="consumer group, and stem of the transactional ids",
+    )
+    http_port: int = Field(
+        default=PORT, ge=0, le=65_535, description="port of the pages, transcripts included (0: any free one)"
+    )
+    archive_url: str = Field(
+        default="data/archive.sqlite3",
+        min_length=1,
+        description="the archive's database: a file's path (SQLite) or postgresql://…",
+    )
+    public_url: str = Field(
+        default=f"http://127.0.0.1:{PORT}",
+        pattern="^https?://",
+        description="where people reach the pages; what links in mails and CRM begin with",
+    )
+    link_secret: SecretStr | None = Field(
+        default=None, description=f"signs the links to transcripts; at least {SECRET_CHARS_MIN} characters"
+    )
+    link_secret_file: Path | None = Field(
+        default=None, description="a file that holds the secret, instead of CHAT_LINK_SECRET"
+    )
+    link_lifetime_s: float = Field(
+        default=90 * DAY_S, gt=0, description="how long a link works after the chat's end"
+    )
+
+    @model_validator(mode="after")
+    def _one_secret(self) -> Self:
+        if (self.link_secret is None) == (self.link_secret_file is None):
+            raise ValueError("set either CHAT_LINK_SECRET or CHAT_LINK_SECRET_FILE")
+        try:
+            chars = len(self.secret)
+        except (OSError, UnicodeDecodeError):
+            raise ValueError("CHAT_LINK_SECRET_FILE can't be read") from None
+        if chars < SECRET_CHARS_MIN:
+            raise ValueError(f"the link secret needs at least {SECRET_CHARS_MIN} characters")
+        return self
+
+    @property
+    def secret(self) -> str:
+        """The secret, from wherever it is kept."""
+        if self.link_secret is not None:
+            return self.link_secret.get_secret_value()
+        assert self.link_secret_file is not None, "the validator saw to it"
+        return self.link_secret_file.read_text("utf-8").strip()
+
+
+def links(*, base_url: str, secret: str, lifetime_s: float) -> Link:
+    """Makes the links of transcripts: the same for the same chat, since they stand in records that must be repeatable."""
+    lifetime_ms = int(lifetime_s * 1000)
+
+    def link(workspace_id: str, chat_id: str, revision: int, ended_ms: int) -> str:
+        return transcript_link(base_url, secret, workspace_id, chat_id, revision, ended_ms + lifetime_ms)
+
+    return link
+
+
+async def run(settings: TranscriptSettings, stop: asyncio.Event) -> None:
+    """Runs the worker until `stop` is set. Raises WorkerFailed."""
+    secret = settings.secret
+    try:
+        archive = await Archive.open(settings.archive_url)
+    except (SQLAlchemyError, OSError) as error:
+        raise WorkerFailed("The archive's database can't be opened: check CHAT_ARCHIVE_URL.") from error
+
+    async def project(context: Context) -> None:
+        source = KafkaLog(bootstrap=settings.bootstrap, topics=TOPICS, metrics=context.metrics)
+        async with source:
+            projector = Projector(archive, source, metrics=context.metrics)
+            await projector.run(context.stop)
+
+    pages = Pages(archive.engine, secret=secret, now_ms=lambda: int(time.time() * 1000))
+    try:
+        await run_worker(
+            settings=settings,
+            inputs=(EVENTS, ROUTING),
+            changelog=TRANSCRIPT_STATE,
+            factory=transcript_processors(
+                links(base_url=settings.public_url, secret=secret, lifetime_s=settings.link_lifetime_s)
+            ),
+            stop=stop,
+            routes=pages.routes(),
+            beside=[project],
+        )
+    finally:
+        await archive.close()
+
+
+def main() -> None:
+    """Runs the worker as a process."""
+    main_of(TranscriptSettings, run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""The archive: every record is in it exactly once, whatever stops in between."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, inspect, select
+from sqlalchemy.exc import OperationalError
+
+from schemas.events import ChatFeedback, ChatNoteAdded
+from services.runtime.metrics import Metrics
+from services.runtime.ports import InputRecord
+from services.transcript import tables
+from services.transcript.archive import Archive, Overtaken, migrate
+from services.transcript.projector import Projector
+from services.transcript.rows import Row
+from tests.transcript.sources import Crashes, ListLog, everything, watched
+from tests.transcript.world import World
+
+
+def sample() -> World:
+    world = World()
+    world.request("c1")
+    world.say("c1", "one")
+    world.say("c1", "whisper", kind="agent", internal=True)
+    world.tag("c1", "first")
+    world.refuse(world.request("c1"))
+    world.end("c1")
+    world.publish(ChatFeedback("c1", 5, "good"))
+    world.publish(ChatNoteAdded("c1", "n1", "a1", "likes tea"))
+    world.raw(b"not json", workspace="acme")
+    world.request("c2", workspace="other")
+    world.miss("c2", workspace="other")
+    world.reopen("c2", at=world.say("c2", "hey", workspace="other"), revision=2, workspace="other")
+    world.end("c2", revision=2, workspace="other")
+    world.tag("c1", "first", "second")
+    return world
+
+
+async def contents(archive: Archive) -> dict[str, list[tuple[Any, ...]]]:
+    async with archive.engine.connect() as connection:
+        return {
+            table.name: sorted((tuple(row) for row in await connection.execute(select(table))), key=repr)
+            for table in tables.metadata.sorted_tables
+        }
+
+
+async def drain(archive: Archive, records: Sequence[InputRecord], *, batch: int = 1_000) -> Metrics:
+    """Archives all records, then stops."""
+    source, stop, metrics = ListLog(records, batch), asyncio.Event(), Metrics()
+    running = asyncio.create_task(Projector(archive, source, metrics=metrics).run(stop))
+    await asyncio.wait_for(source.drained.wait(), 10)
+    stop.set()
+    await running
+    return metrics
+
+
+@pytest.fixture
+async def archive(tmp_path: Path) -> AsyncIterator[Archive]:
+    opened = await Archive.open(str(tmp_path / "new folder" / "archive.sqlite3"))
+    yield opened
+    await opened.close()
+
+
+async def test_what_stands_in_the_archive(archive: Archive) -> None:
+    metrics = await drain(archive, everything(sample()))
+    async with archive.engine.connect() as connection:
+        c = tables.chats.c
+        found = await connection.execute(
+            select(c.workspace_id, c.chat_id, c.revision, c.outcome, c.missed_tag, c.question).order_by(
+                c.workspace_id, c.revision
+            )
+        )
+        assert [tuple(row) for row in found] == [
+            ("acme", "c1", 1, "handled", None, "料金について"),
+            ("other", "c2", 1, "missed", "unattended", "料金について"),
+            ("other", "c2", 2, "handled", None, "料金について"),
+        ]
+        m = tables.messages.c
+        said = await connection.execute(
+            select(m.chat_id, m.revision, m.text, m.internal).order_by(m.revision)
+        )
+        assert [tuple(row) for row in said] == [
+            ("c1", 1, "one", False),
+            ("c1", 1, "whisper", True),
+            ("c2", 2, "hey", False),
+        ]
+        tags = await connection.scalars(select(tables.conversations.c.tags))
+        assert tags.all() == [["first", "second"]]
+    rows = await contents(archive)
+    counted = {name: len(found) for name, found in rows.items()}
+    assert counted == {
+        "activities": 3,
+        "chats": 3,
+        "conversations": 1,
+        "deliveries": 3,
+        "feedback": 1,
+        "messages": 3,
+        "notes": 1,
+        "offsets": 5,
+        "refusals": 1,
+        "requests": 3,
+        "transcripts": 3,
+    }
+    assert metrics.value("archive_unreadable_total") == 1
+
+
+async def test_the_order_between_topics_does_not_matter(tmp_path: Path) -> None:
+    records = everything(sample())
+    topics = sorted({record.topic for record in records})
+    seen = []
+    for seed in range(4):
+        order = Random(seed).sample(topics, len(topics))
+        archive = await Archive.open(str(tmp_path / f"{seed}.sqlite3"))
+        await drain(archive, sorted(records, key=lambda record: order.index(record.topic)), batch=3)
+        seen.append(await contents(archive))
+        await archive.close()
+    assert all(found == seen[0] for found in seen)
+
+
+async def test_killed_at_every_await_the_archive_is_the_same(tmp_path: Path) -> None:
+    records, file = everything(sample()), tmp_path / "archive.sqlite3"
+    archive = await Archive.open(str(file))
+    source, crashes = ListLog(records, batch=4), Crashes(file)
+    projector = Projector(archive, source, metrics=Metrics())
+
+    async def work() -> None:
+        await projector.place()
+        while not source.drained.is_set():
+            await projector.step()
+
+    await watched(work(), crashes.copy)
+    expected = await contents(archive)
+    await archive.close()
+    begun = set()
+    for copied in crashes.copies:
+        restarted = await Archive.open(str(copied))
+        found = await contents(restarted)
+        begun.add(sum(row[2] for row in found["offsets"]))
+        await drain(restarted, records)
+        assert await contents(restarted) == expected
+        await restarted.close()
+    assert len(begun) > 5, "crashes after different batches"
+
+
+async def test_reading_everything_again_changes_nothing(archive: Archive) -> None:
+    records = everything(sample())
+    await drain(archive, records)
+    before = await contents(archive)
+    async with archive.engine.begin() as connection:
+        await connection.execute(tables.offsets.delete())
+    await drain(archive, records, batch=7)
+    assert await contents(archive) == before
+
+
+async def test_of_two_projectors_one_writes(archive: Archive) -> None:
+    partition = ("chat.events.v1", 0)
+    await archive.offsets([partition])
+    row = Row(tables.conversations, {"workspace_id": "w", "chat_id": "c", "inbox_status": "open"})
+    await archive.write([row], moved={partition: (0, 5)})
+    late = Row(tables.conversations, {"workspace_id": "w", "chat_id": "c", "inbox_status": "late"})
+    with pytest.raises(Overtaken):
+        await archive.write([late], moved={partition: (0, 4)})
+    assert await archive.offsets([partition]) == {partition: 5}
+    assert (await contents(archive))["conversations"][0][3] == "open"
+
+
+async def test_a_database_that_fails_is_tried_again(archive: Archive) -> None:
+    class Flaky(Archive):
+        failures = 2
+
+        async def write(self, rows: Any, *, moved: Any) -> None:
+            if Flaky.failures:
+                Flaky.failures -= 1
+                raise OperationalError("INSERT", {}, Exception("disk full"))
+            await super().write(rows, moved=moved)
+
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    records, metrics, stop = everything(sample()), Metrics(), asyncio.Event()
+    source = ListLog(records)
+    running = asyncio.create_task(
+        Projector(Flaky(archive.engine), source, metrics=metrics, sleep=sleep).run(stop)
+    )
+    await asyncio.wait_for(source.drained.wait(), 10)
+    stop.set()
+    await running
+    assert len(waits) == 2
+    assert metrics.value("archive_failures_total") == 2
+    assert metrics.value("archive_records_total") == len(records)
+
+
+async def test_migrations_make_the_tables_and_take_them_back(archive: Archive) -> None:
+    def differences(connection: Connection) -> list[Any]:
+        context = MigrationContext.configure(connection)
+        return list(compare_metadata(context, tables.metadata))
+
+    def names(connection: Connection) -> set[str]:
+        return set(inspect(connection).get_table_names())
+
+    async with archive.engine.begin() as connection:
+        assert await connection.run_sync(differences) == []
+        await connection.run_sync(lambda sync: migrate(sync, "base"))
+        assert await connection.run_sync(names) == {"alembic_version"}
+        await connection.run_sync(migrate)
+        assert await connection.run_sync(differences) == []
+
+
+async def test_opening_again_keeps_what_is_there(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'archive.sqlite3'}"
+    first = await Archive.open(url)
+    await drain(first, everything(sample()))
+    before = await contents(first)
+    await first.close()
+    second = await Archive.open(url)
+    assert await contents(second) == before
+    async with second.engine.connect() as connection:
+        mode = await connection.exec_driver_sql("PRAGMA journal_mode")
+        assert mode.scalar() == "wal"
+    await second.close()

@@ -1,0 +1,159 @@
+"""The pages: what a link shows, what it never shows, and what everybody else gets."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from schemas.events import Visitor
+from services.runtime.links import transcript_link
+from services.transcript.api import Pages
+from services.transcript.archive import Archive
+from services.transcript.wording import WORDS
+from services.transcript.worker import links
+from tests.transcript.sources import everything
+from tests.transcript.test_archive import drain
+from tests.transcript.world import START_MS, World
+
+SECRET = "0123456789abcdef-test"
+NOW_MS = START_MS + 3_600_000
+HOSTILE = "<script>alert('x')</script>\"'&\u202e"
+
+
+def link(chat: str, *, revision: int = 1, workspace: str = "acme", expires_ms: int = NOW_MS + 1) -> str:
+    return transcript_link("http://pages", SECRET, workspace, chat, revision, expires_ms)
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    world = World()
+    world.request("c1")
+    world.say("c1", f"hi {HOSTILE}")
+    world.say("c1", "THE WHISPER", kind="agent", internal=True)
+    world.say("c1", "ようこそ", kind="agent")
+    world.tag("c1", "<i>tag</i>")
+    world.now_ms += 60_000
+    world.end("c1", visitor=Visitor("v1", name=HOSTILE, email="hanako@example.com"))
+    world.request("c2", workspace="other", question=HOSTILE)
+    world.miss("c2", workspace="other")
+    world.reopen("c2", at=world.say("c2", "again", workspace="other"), revision=2, workspace="other")
+    world.end("c2", revision=2, workspace="other", language="en")
+    world.request("c3", question="open question")
+    world.missed("c3", at=world.tick(), reason="transfer_declined", tag="bot_transfer_failed")
+    world.request("c4")
+    archive = await Archive.open(str(tmp_path / "archive.sqlite3"))
+    await drain(archive, everything(world))
+    pages = Pages(archive.engine, secret=SECRET, now_ms=lambda: NOW_MS)
+    transport = httpx.ASGITransport(app=Starlette(routes=pages.routes()))
+    async with httpx.AsyncClient(transport=transport, base_url="http://pages") as opened:
+        yield opened
+    await archive.close()
+
+
+async def test_a_transcript_in_japanese(client: httpx.AsyncClient) -> None:
+    response = await client.get(link("c1"))
+    assert response.status_code == 200
+    page = response.text
+    assert '<html lang="ja">' in page
+    assert "料金について" in page
+    assert "hanako@example.com" in page
+    assert "2026/11/21 18:00:00" in page, "the start, in the workspace's time zone"
+    assert "ようこそ" in page
+    assert "Ann" in page
+    assert "対応済み" in page
+
+
+async def test_whispers_are_not_shown(client: httpx.AsyncClient) -> None:
+    assert "WHISPER" not in (await client.get(link("c1"))).text
+
+
+async def test_hostile_text_stays_text(client: httpx.AsyncClient) -> None:
+    for address in (link("c1"), link("c2", workspace="other"), link("c3")):
+        page = (await client.get(address)).text
+        assert "<script" not in page
+        assert "<i>" not in page
+        assert "Ann <b>" not in page
+    assert "&lt;script&gt;" in (await client.get(link("c1"))).text
+
+
+async def test_nothing_is_loaded_run_or_kept(client: httpx.AsyncClient) -> None:
+    for address in (link("c1"), "/t/forged", "/elsewhere"):
+        headers = (await client.get(address)).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["cache-control"] == "no-store"
+        assert headers["referrer-policy"] == "no-referrer"
+
+
+async def test_a_missed_chat_says_why_and_who_was_there(client: httpx.AsyncClient) -> None:
+    page = (await client.get(link("c2", workspace="other"))).text
+    for wanted in (
+        "未対応",
+        "誰も返信しませんでした。",
+        "営業",
+        "least_loaded",
+        "Ann &lt;b&gt;",
+        "ほか2名",
+        "120秒",
+    ):
+        assert wanted in page
+    assert "again" not in page, "said after the first revision ended"
+
+
+async def test_a_later_revision_in_english(client: httpx.AsyncClient) -> None:
+    page = (await client.get(link("c2", revision=2, workspace="other"))).text
+    assert '<html lang="en">' in page
+    assert "Handled" in page
+    assert "again" in page
+
+
+async def test_a_missed_chat_that_a_bot_goes_on_with(client: httpx.AsyncClient) -> None:
+    response = await client.get(link("c3"))
+    assert response.status_code == 200
+    assert "open question" in response.text
+    assert WORDS["en"]["still_open"] in response.text
+    assert WORDS["en"]["transfer_declined"].replace("'", "&#39;") in response.text
+
+
+@pytest.mark.parametrize(
+    ("address", "status", "told"),
+    [
+        (link("c4"), 404, "absent"),
+        (link("c1", revision=2), 404, "absent"),
+        (link("c1", workspace="other"), 404, "absent"),
+        (link("c1", expires_ms=NOW_MS), 410, "expired"),
+        (link("c1").replace("/t/", "/t/x"), 403, "invalid"),
+        (link("c1")[:-1], 403, "invalid"),
+        (transcript_link("http://pages", SECRET + "x", "acme", "c1", 1, NOW_MS + 1), 403, "invalid"),
+        ("/t/" + "x" * 10_000, 403, "invalid"),
+        ("/", 404, "nothing"),
+        ("/t/", 404, "nothing"),
+        ("/archive.sqlite3", 404, "nothing"),
+        ("/t/a/b", 404, "nothing"),
+    ],
+)
+async def test_everything_else_is_refused(
+    client: httpx.AsyncClient, address: str, status: int, told: str
+) -> None:
+    response = await client.get(address)
+    assert response.status_code == status
+    assert WORDS["en"][f"{told}_title"].replace("'", "&#39;") in response.text
+    japanese = await client.get(address, headers={"accept-language": "ja,en;q=0.5"})
+    assert WORDS["ja"][f"{told}_title"] in japanese.text
+
+
+async def test_a_link_made_for_a_transcript_opens_it(client: httpx.AsyncClient) -> None:
+    make = links(base_url="http://pages/", secret=SECRET, lifetime_s=3_600)
+    assert (await client.get(make("acme", "c1", 1, START_MS + 60_000))).status_code == 200
+    assert (await client.get(make("acme", "c1", 1, START_MS - 60_000))).status_code == 410
+
+
+async def test_nothing_can_be_posted(client: httpx.AsyncClient) -> None:
+    assert (await client.post(link("c1"))).status_code == 405
+
+
+def test_both_languages_say_everything() -> None:
+    assert WORDS["en"].keys() == WORDS["ja"].keys()

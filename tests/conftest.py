@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import hypothesis  # noqa: F401 - early: from deep inside an import chain CPython 3.11's parser has failed on it
 import pytest
 
 from services.local.kafka import EmbeddedKafka

@@ -1,0 +1,72 @@
+"""The embedded CRM's tables.
+
+The one rule: a marker is unique within its workspace, and the database is what keeps it so.
+"""
+
+from sqlalchemy import BigInteger, Boolean, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+
+class Base(DeclarativeBase):
+    """The tables of the embedded CRM."""
+
+
+class PersonRow(Base):
+    """A lead or a contact."""
+
+    __tablename__ = "crm_people"
+    __table_args__ = (
+        UniqueConstraint("workspace_id", "marker"),
+        Index("crm_people_by_email", "workspace_id", "email_key"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    workspace_id: Mapped[str] = mapped_column(String(128))
+    marker: Mapped[str] = mapped_column(String(128))
+    kind: Mapped[str] = mapped_column(String(16))
+    name: Mapped[str] = mapped_column(String(256))
+    email: Mapped[str | None] = mapped_column(String(320))
+    email_key: Mapped[str | None] = mapped_column(String(320))
+    phone: Mapped[str | None] = mapped_column(String(256))
+    owner_id: Mapped[str | None] = mapped_column(String(128))
+    source: Mapped[str | None] = mapped_column(String(64))
+    note: Mapped[str | None] = mapped_column(Text)
+    is_open: Mapped[bool] = mapped_column(Boolean)
+    created_ms: Mapped[int] = mapped_column(BigInteger)
+
+
+class ActivityRow(Base):
+    """An entry in a person's feed."""
+
+    __tablename__ = "crm_activities"
+    __table_args__ = (
+        UniqueConstraint("workspace_id", "marker"),
+        Index("crm_activities_by_end", "workspace_id", "ended_at"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    workspace_id: Mapped[str] = mapped_column(String(128))
+    marker: Mapped[str] = mapped_column(String(160))
+    person_id: Mapped[int] = mapped_column(ForeignKey("crm_people.id"))
+    type: Mapped[str] = mapped_column(String(32))
+    title: Mapped[str] = mapped_column(Text)
+    text: Mapped[str] = mapped_column(Text)
+    started_at: Mapped[str] = mapped_column(String(40))
+    ended_at: Mapped[str] = mapped_column(String(40))
+    link: Mapped[str] = mapped_column(Text)
+    person: Mapped[PersonRow] = relationship(lazy="joined")
+    staff: Mapped[list["StaffRow"]] = relationship(lazy="selectin", order_by="StaffRow.id")
+
+
+class StaffRow(Base):
+    """An agent of an entry, with team and group as they were then."""
+
+    __tablename__ = "crm_activity_staff"
+    __table_args__ = (Index("crm_staff_by_activity", "activity_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    activity_id: Mapped[int] = mapped_column(ForeignKey("crm_activities.id"))
+    agent_id: Mapped[str] = mapped_column(String(128))
+    name: Mapped[str] = mapped_column(String(256))
+    team: Mapped[str | None] = mapped_column(String(256))
+    group: Mapped[str | None] = mapped_column("staff_group", String(256))

@@ -1,0 +1,109 @@
+"""The process of crm_sync: reads transcripts and notices, asks the CRM, writes what became of it.
+
+The one rule: this is the composition root; everything is built here, inside the loop, and nothing at import.
+"""
+
+import asyncio
+from contextlib import AsyncExitStack, suppress
+from time import time
+
+from schemas import codec, topics
+from services.crm_sync.configuration import Configuration
+from services.crm_sync.connectors.embedded import NAME as EMBEDDED
+from services.crm_sync.connectors.embedded import EmbeddedCrm
+from services.crm_sync.feed import FeedPages
+from services.crm_sync.settings import CrmSyncSettings
+from services.crm_sync.store import Store
+from services.crm_sync.sync import Crm, Sync
+from services.runtime.effects import Downstream, Limits
+from services.runtime.failures import WorkerFailed
+from services.runtime.faust_app import EffectsApp
+from services.runtime.health import Health, Pages
+from services.runtime.ledger import Ledger
+from services.runtime.metrics import Metrics
+from services.runtime.process import main_of
+
+FORGET_INTERVAL_S = 3_600
+
+
+async def run(settings: CrmSyncSettings, stop: asyncio.Event) -> None:
+    """Run crm_sync until `stop` is set. Raises WorkerFailed when it can't go on."""
+    metrics = Metrics()
+    token = _feed_token(settings)
+    async with AsyncExitStack() as stack:
+        crm = await EmbeddedCrm.open(settings.crm_url)
+        stack.push_async_callback(crm.close)
+        app = EffectsApp(settings, metrics)
+        health = Health(metrics)
+        health.ready_when(app.unready)
+        feed = FeedPages(crm, http_host=settings.http_host, token=token)
+        pages = Pages(
+            host=settings.http_host,
+            port=settings.http_port,
+            health=health,
+            metrics=metrics,
+            routes=feed.routes(),
+        )
+        await stack.enter_async_context(pages)
+        ledger = await stack.enter_async_context(Ledger(settings.ledger_url))
+        store = await Store.open(settings.ledger_url)
+        stack.push_async_callback(store.close)
+        configuration = Configuration(settings.bootstrap, store)
+        stack.push_async_callback(configuration.stop)
+        await configuration.start()
+
+        async def write(workspace_id: str, value: bytes) -> None:
+            await app.write(topics.ACTIVITIES, workspace_id=workspace_id, value=value)
+
+        sync = Sync(
+            settings=configuration,
+            turns=store,
+            ledger=ledger,
+            crms={EMBEDDED: Crm(crm, Downstream(EMBEDDED, kind="crm", limits=Limits(), metrics=metrics))},
+            write=write,
+            metrics=metrics,
+        )
+        app.on(topics.TRANSCRIPTS, codec.transcripts, sync.transcript, concurrency=settings.crm_concurrency)
+        app.on(topics.NOTICES, codec.notices, sync.notice, concurrency=settings.crm_concurrency)
+        forgetting = asyncio.create_task(_forget(ledger))
+        stack.callback(forgetting.cancel)
+        await _together(app, configuration, stop)
+
+
+async def _together(app: EffectsApp, configuration: Configuration, stop: asyncio.Event) -> None:
+    """Run both until `stop` is set; if the settings can't be followed any more, the app ends too, and the failure is raised."""
+    following = asyncio.create_task(configuration.run())
+    following.add_done_callback(lambda _: stop.set())
+    try:
+        await app.run(stop)
+        if following.done():
+            following.result()
+    finally:
+        following.cancel()
+        with suppress(asyncio.CancelledError):
+            await following
+
+
+def _feed_token(settings: CrmSyncSettings) -> str | None:
+    try:
+        return settings.feed_token()
+    except (OSError, ValueError) as error:
+        raise WorkerFailed(
+            "CHAT_CRM_FEED_TOKEN_FILE must name a readable file with at least 16 characters, or be left out."
+        ) from error
+
+
+async def _forget(ledger: Ledger) -> None:
+    """Keep the ledger from growing for ever."""
+    while True:
+        await ledger.forget(now_ms=int(time() * 1000))
+        await asyncio.sleep(FORGET_INTERVAL_S)
+
+
+def main() -> None:
+    """Run the worker with settings from the environment; never returns normally."""
+    main_of(CrmSyncSettings, run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The notifier: mails what a department asked to be mailed, once."""

@@ -1,0 +1,228 @@
+"""What is to be mailed: from one notice, transcript or CRM outcome to one mail, or none.
+
+The one rule: the same record gives the same mail, byte for byte, whenever and wherever it is handled again, so ids, the
+date and the recipients' hashes all come from the record. Nothing here trusts what a visitor typed.
+"""
+
+import hmac
+import re
+from base64 import b32encode
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, TypeAlias
+
+from schemas.envelope import Envelope, to_ms
+from schemas.notices import (
+    Letter,
+    NoticeCrmConfigured,
+    NoticeCrmRequested,
+    NoticeFeedback,
+    NoticeIpBlocked,
+    NoticeReply,
+    NoticeUnattended,
+)
+from schemas.outcomes import CrmSettled, MailKind
+from schemas.transcripts import TranscriptCompleted
+from schemas.types import Language
+from services.notifier.addresses import usual_form
+
+RECIPIENTS_MAX = 50
+LINK_KEPT_MS = 30 * 24 * 3600 * 1000
+_ID_DIGITS = 26
+_PLAIN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+Content: TypeAlias = (
+    NoticeUnattended | NoticeIpBlocked | NoticeFeedback | NoticeReply | TranscriptCompleted | CrmSettled
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """Somebody a mail goes to. `target` is the hash that stands for them; `refused` says why they get none."""
+
+    address: str
+    target: str
+    refused: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mail:
+    """One mail to be written and sent; `effect_id` names it for ever."""
+
+    effect_id: str
+    kind: MailKind
+    workspace_id: str
+    chat_id: str | None
+    at_ms: int
+    language: Language
+    timezone: str
+    from_address: str | None
+    from_name: str
+    list_of: tuple[str, ...]
+    to: tuple[Recipient, ...]
+    cc: tuple[Recipient, ...]
+    link: str | None
+    content: Content
+
+    @property
+    def recipients(self) -> tuple[Recipient, ...]:
+        """Everybody it goes to."""
+        return self.to + self.cc
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What composing depends on beyond the record: the installation's secrets and defaults."""
+
+    salt: bytes
+    link: Callable[[str, str, int, int], str]
+    """Gives the address of a transcript page: workspace, chat, revision, and when the link expires in milliseconds."""
+    default_language: Language = "en"
+
+
+def compose(envelope: Envelope[str, Any], rules: Rules) -> Mail | None:
+    """Return the mail that follows from a record, or None where nobody is to be told."""
+    data = envelope.data
+    match data:
+        case NoticeUnattended():
+            link = _page(envelope, rules, data.chat_id, data.revision)
+            return _noticed(envelope, rules, "unattended", data.letter, link=link)
+        case NoticeIpBlocked():
+            return _noticed(envelope, rules, "ip_blocked", data.letter)
+        case NoticeFeedback():
+            return _noticed(envelope, rules, "feedback", data.letter)
+        case NoticeReply():
+            return _noticed(envelope, rules, "reply", data.letter)
+        case TranscriptCompleted():
+            return _transcript(envelope, rules)
+        case CrmSettled():
+            return _crm_note(envelope, rules)
+        case NoticeCrmRequested() | NoticeCrmConfigured():
+            return None
+    raise AssertionError(f"{type(data).__name__} is on no topic the notifier reads")
+
+
+def _noticed(
+    envelope: Envelope[str, Any], rules: Rules, kind: MailKind, letter: Letter, *, link: str | None = None
+) -> Mail | None:
+    data = envelope.data
+    return _mail(
+        envelope,
+        rules,
+        effect_id=data.notice_id,
+        kind=kind,
+        letter=letter,
+        from_name=data.department.name,
+        list_of=() if kind == "reply" else (data.department.id, envelope.workspaceid),
+        link=link,
+    )
+
+
+def _transcript(envelope: Envelope[str, Any], rules: Rules) -> Mail | None:
+    """One mail for each finished conversation: from its first part, since the link leads to all of them."""
+    data: TranscriptCompleted = envelope.data
+    if data.outcome == "missed" or data.part > 1:
+        return None
+    plan = data.email
+    return _mail(
+        envelope,
+        rules,
+        effect_id=digest("transcript", envelope.workspaceid, data.chat_id, str(data.revision)),
+        kind="transcript",
+        letter=Letter(plan.transcript, plan.language, plan.timezone, plan.from_address),
+        from_name=data.department.name,
+        list_of=(data.department.id, envelope.workspaceid),
+        link=data.link,
+    )
+
+
+def _crm_note(envelope: Envelope[str, Any], rules: Rules) -> Mail | None:
+    data: CrmSettled = envelope.data
+    if not data.tell_owner_by_mail or data.owner is None or not data.owner.email:
+        return None
+    return _mail(
+        envelope,
+        rules,
+        effect_id=digest("crm_note", envelope.workspaceid, envelope.id),
+        kind="crm_note",
+        letter=Letter((data.owner.email,), rules.default_language, "UTC"),
+        from_name="",
+        list_of=(envelope.workspaceid,),
+        link=data.record.url if data.record else None,
+    )
+
+
+def _mail(
+    envelope: Envelope[str, Any],
+    rules: Rules,
+    *,
+    effect_id: str,
+    kind: MailKind,
+    letter: Letter,
+    from_name: str,
+    list_of: tuple[str, ...],
+    link: str | None,
+) -> Mail | None:
+    known: set[str] = set()
+    to = tuple(_recipients(letter.to, envelope.workspaceid, rules.salt, known))
+    cc = tuple(_recipients(letter.cc, envelope.workspaceid, rules.salt, known))
+    if not to and not cc:
+        return None
+    return Mail(
+        effect_id=effect_id,
+        kind=kind,
+        workspace_id=envelope.workspaceid,
+        chat_id=getattr(envelope.data, "chat_id", None),
+        at_ms=to_ms(envelope.time),
+        language=letter.language,
+        timezone=letter.timezone,
+        from_address=letter.from_address,
+        from_name=from_name,
+        list_of=list_of,
+        to=to,
+        cc=cc,
+        link=link,
+        content=envelope.data,
+    )
+
+
+def _recipients(
+    addresses: Iterable[str], workspace_id: str, salt: bytes, known: set[str]
+) -> Iterable[Recipient]:
+    """Each address once; those that can't be one, and those beyond the limit, are kept to be reported as failed."""
+    for text in (part.strip() for address in addresses for part in address.split(",")):
+        if not text:
+            continue
+        try:
+            address, refused = usual_form(text), None
+        except ValueError:
+            address, refused = text, "bad_address"
+        target = recipient_hash(address, workspace_id=workspace_id, salt=salt)
+        if target in known:
+            continue
+        known.add(target)
+        yield Recipient(
+            address, target, refused or ("too_many_recipients" if len(known) > RECIPIENTS_MAX else None)
+        )
+
+
+def recipient_hash(address: str, *, workspace_id: str, salt: bytes) -> str:
+    """What stands for an address in records: the same within a workspace, and not to be guessed without the salt."""
+    named = f"{workspace_id}\n{address.strip().lower()}".encode()
+    return hmac.new(salt, named, sha256).hexdigest()[:32]
+
+
+def digest(*parts: str) -> str:
+    """A short id of parts: 26 base32 digits in lower case."""
+    hashed = sha256("\n".join(f"{len(part)}:{part}" for part in parts).encode()).digest()
+    return b32encode(hashed)[:_ID_DIGITS].decode().lower()
+
+
+def header_id(text: str) -> str:
+    """The id itself where it may stand in a header as it is, otherwise its hash."""
+    return text if _PLAIN_ID.fullmatch(text) and ".." not in text and not text.endswith(".") else digest(text)
+
+
+def _page(envelope: Envelope[str, Any], rules: Rules, chat_id: str, revision: int) -> str:
+    return rules.link(envelope.workspaceid, chat_id, revision, to_ms(envelope.time) + LINK_KEPT_MS)

@@ -1,0 +1,60 @@
+"""Settings of the notifier; each is an environment variable named `CHAT_…`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from schemas.types import Language
+from services.notifier.addresses import usual_form
+from services.notifier.smtp import Server, Tls
+from services.runtime.settings import RuntimeSettings
+
+
+class NotifierSettings(RuntimeSettings):
+    """What the notifier can be told beyond what every worker can."""
+
+    group: str = Field(default="chat-notifier", min_length=1, description="consumer group")
+    http_port: int = Field(default=9102, ge=0, le=65_535, description="port of the pages (0: any free one)")
+    smtp_host: str = Field(default="127.0.0.1", min_length=1, description="SMTP server")
+    smtp_port: int = Field(default=587, ge=1, le=65_535, description="its port")
+    smtp_tls: Tls = Field(
+        default="auto", description="auto (STARTTLS is required off this machine), starttls, tls or off"
+    )
+    smtp_user: str | None = Field(default=None, description="user to log in as (none: no login)")
+    smtp_password_file: Path | None = Field(default=None, description="file that holds the password")
+    smtp_connections_max: int = Field(default=8, ge=1, le=100, description="mails being sent at a time")
+    mail_concurrency: int = Field(
+        default=32, ge=1, le=1_000, description="records of a topic handled at a time"
+    )
+    mail_from: Annotated[str, AfterValidator(usual_form)] = Field(
+        default="chat-routing@localhost",
+        description="sender where neither department nor workspace names one",
+    )
+    mail_language: Language = Field(default="en", description="language of mails about the CRM")
+    ledger_url: str = Field(default="sqlite:///chat-notifier.db", description="database of the ledger")
+    public_url: str = Field(default="http://127.0.0.1:9103", description="base of the links in mails")
+    link_secret: SecretStr | None = Field(default=None, description="secret the links are signed with")
+    link_secret_file: Path | None = Field(default=None, description="file that holds it")
+
+    def server(self) -> Server:
+        """Return the SMTP server, its password read from the file."""
+        password = _first_line(self.smtp_password_file) if self.smtp_password_file else None
+        return Server(
+            host=self.smtp_host,
+            port=self.smtp_port,
+            tls=self.smtp_tls,
+            user=self.smtp_user,
+            password=password,
+            local_hostname=self.mail_from.rpartition("@")[2],
+        )
+
+    def secret(self) -> str:
+        """Return the secret of the links, or nothing where none is set."""
+        if self.link_secret_file is not None:
+            return _first_line(self.link_secret_file)
+        return self.link_secret.get_secret_value() if self.link_secret is not None else ""
+
+
+def _first_line(path: Path) -> str:
+    return path.read_text("utf-8").split("\n", 1)[0].strip()

@@ -1,0 +1,179 @@
+"""Sending over SMTP: connections, and what a server's answers mean.
+
+    421, no answer, no connection, TLS or login failing   Unavailable: the server, not the mail
+    4xx                                                   Transient: this mail or recipient, later
+    5xx                                                   Refused, for all or for one recipient
+
+The one rule: a connection serves a few mails in a row, then a fresh one is made; one on which anything went wrong is
+thrown away, never reconnected.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from types import TracebackType
+from typing import Literal, Self
+
+import aiosmtplib
+from aiosmtplib import SMTPException, SMTPRecipientRefused, SMTPResponseException
+
+from services.notifier.message import Written
+from services.runtime.effects import Refused, Transient, Unavailable
+
+MAILS_PER_CONNECTION_MAX = 50
+IDLE_S_MAX = 2.0
+COMMAND_S_MAX = 20.0
+Tls = Literal["auto", "starttls", "tls", "off"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """An SMTP server. `tls="auto"` requires STARTTLS unless the server is on this machine."""
+
+    host: str
+    port: int
+    tls: Tls = "auto"
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    local_hostname: str = "localhost"
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether mails to it stay on this machine."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+@dataclass(slots=True)
+class _Connection:
+    client: aiosmtplib.SMTP
+    mails: int = 0
+    expiry: asyncio.TimerHandle | None = None
+
+
+class Post:
+    """Sends mails through one server. Use it as an async context manager; its caller bounds how many at a time."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._idle: list[_Connection] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _where: TracebackType | None
+    ) -> None:
+        while self._idle:
+            self._drop(self._idle[-1])
+
+    async def send(self, written: Written, recipients: Sequence[str]) -> dict[str, Refused | Transient]:
+        """Sends one mail; returns the recipients the server would not take. Raises what holds for all of them."""
+        connection = await self._connected()
+        try:
+            answers = await _sent(connection.client, written, recipients)
+        except SMTPResponseException as error:
+            self._drop(connection)
+            raise _meaning(error) from None
+        except (SMTPException, OSError) as error:
+            self._drop(connection)
+            raise Unavailable(f"smtp_{type(error).__name__.lower()}") from None
+        except BaseException:
+            self._drop(connection)
+            raise
+        self._give_back(connection)
+        return answers
+
+    async def _connected(self) -> _Connection:
+        if self._idle:
+            connection = self._idle.pop()
+            if connection.expiry is not None:
+                connection.expiry.cancel()
+            if connection.client.is_connected:
+                return connection
+            self._drop(connection)
+        return await self._connect()
+
+    async def _connect(self) -> _Connection:
+        server = self._server
+        tls = server.tls if server.tls != "auto" else ("off" if server.on_loopback else "starttls")
+        client = aiosmtplib.SMTP(
+            hostname=server.host,
+            port=server.port,
+            use_tls=tls == "tls",
+            start_tls=tls == "starttls",
+            username=server.user,
+            password=server.password,
+            local_hostname=server.local_hostname,
+            timeout=COMMAND_S_MAX,
+        )
+        try:
+            await client.connect()
+        except aiosmtplib.SMTPAuthenticationError:
+            client.close()
+            raise Unavailable("smtp_login") from None
+        except ssl.SSLError:
+            client.close()
+            raise Unavailable("smtp_tls") from None
+        except (SMTPException, OSError) as error:
+            client.close()
+            raise Unavailable(f"smtp_{type(error).__name__.lower()}") from None
+        except BaseException:
+            client.close()
+            raise
+        return _Connection(client)
+
+    def _give_back(self, connection: _Connection) -> None:
+        connection.mails += 1
+        if connection.mails >= MAILS_PER_CONNECTION_MAX or not connection.client.is_connected:
+            self._drop(connection)
+            return
+        connection.expiry = asyncio.get_running_loop().call_later(IDLE_S_MAX, self._drop, connection)
+        self._idle.append(connection)
+
+    def _drop(self, connection: _Connection) -> None:
+        if connection.expiry is not None:
+            connection.expiry.cancel()
+        if connection in self._idle:
+            self._idle.remove(connection)
+        connection.client.close()
+
+
+async def _sent(
+    client: aiosmtplib.SMTP, written: Written, recipients: Sequence[str]
+) -> dict[str, Refused | Transient]:
+    options = []
+    if written.smtputf8:
+        if client.is_ehlo_or_helo_needed:
+            await client.ehlo()
+        if not client.supports_extension("smtputf8"):
+            raise Refused("smtputf8_not_supported")
+        options.append("SMTPUTF8")
+    encoding = "utf-8" if written.smtputf8 else "ascii"
+    await client.mail(written.sender, options=options, encoding=encoding)
+    refused: dict[str, Refused | Transient] = {}
+    for recipient in recipients:
+        try:
+            await client.rcpt(recipient, encoding=encoding)
+        except SMTPRecipientRefused as error:
+            meaning = _meaning(error)
+            if isinstance(meaning, Unavailable):
+                raise meaning from None
+            refused[recipient] = meaning
+    if len(refused) < len(recipients):
+        await client.data(written.message)
+    else:
+        await client.rset()
+    return refused
+
+
+def _meaning(error: SMTPResponseException) -> Refused | Transient | Unavailable:
+    """The failure a server's answer stands for; 421 and 530 are about the connection, not about the mail."""
+    code = f"smtp_{error.code}"
+    if error.code in {421, 530} or error.code < 400:
+        return Unavailable(code)
+    return Transient(code) if error.code < 500 else Refused(code)

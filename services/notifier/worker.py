@@ -1,0 +1,101 @@
+"""The notifier's process: reads notices, transcripts and CRM outcomes, sends mails, writes what became of them.
+
+The one rule: this is the composition root; everything is built here, inside the loop, and nothing at import.
+"""
+
+import asyncio
+import hmac
+from contextlib import AsyncExitStack
+from hashlib import sha256
+from time import time
+
+from schemas import codec, topics
+from services.notifier.core import Rules
+from services.notifier.mailer import Mailer
+from services.notifier.message import Scribe
+from services.notifier.settings import NotifierSettings
+from services.notifier.smtp import Post
+from services.runtime.effects import Downstream, Limits
+from services.runtime.failures import WorkerFailed
+from services.runtime.faust_app import EffectsApp
+from services.runtime.health import Health, Pages
+from services.runtime.ledger import Ledger
+from services.runtime.links import SECRET_CHARS_MIN, transcript_link
+from services.runtime.metrics import Metrics
+from services.runtime.process import main_of
+
+FORGET_INTERVAL_S = 3_600
+
+
+def _now_ms() -> int:
+    return int(time() * 1000)
+
+
+def rules_of(settings: NotifierSettings) -> Rules:
+    """Return what composing mails depends on. Raises WorkerFailed without a usable secret."""
+    secret = settings.secret()
+    if len(secret) < SECRET_CHARS_MIN:
+        raise WorkerFailed(
+            f"CHAT_LINK_SECRET_FILE must name a file that holds at least {SECRET_CHARS_MIN} characters, the same for "
+            "notifier and transcript."
+        )
+
+    def link(workspace_id: str, chat_id: str, revision: int, expires_at_ms: int) -> str:
+        return transcript_link(settings.public_url, secret, workspace_id, chat_id, revision, expires_at_ms)
+
+    salt = hmac.new(secret.encode(), b"chat-routing.recipients", sha256).digest()
+    return Rules(salt=salt, link=link, default_language=settings.mail_language)
+
+
+async def run(settings: NotifierSettings, stop: asyncio.Event) -> None:
+    """Runs the notifier until `stop` is set. Raises WorkerFailed when it can't go on."""
+    metrics = Metrics()
+    server = settings.server()
+    async with AsyncExitStack() as stack:
+        app = EffectsApp(settings, metrics)
+        health = Health(metrics)
+        health.ready_when(app.unready)
+        pages = Pages(host=settings.http_host, port=settings.http_port, health=health, metrics=metrics)
+        await stack.enter_async_context(pages)
+        ledger = await stack.enter_async_context(Ledger(settings.ledger_url))
+        post = await stack.enter_async_context(Post(server))
+        mailer = Mailer(
+            rules=rules_of(settings),
+            scribe=Scribe(default_from=settings.mail_from),
+            ledger=ledger,
+            post=post,
+            server=Downstream(
+                f"{server.host}:{server.port}",
+                kind="mail",
+                limits=Limits(calls_max=settings.smtp_connections_max),
+                metrics=metrics,
+            ),
+            write=app.write,
+            metrics=metrics,
+            now_ms=_now_ms,
+        )
+        for topic, kinds in (
+            (topics.NOTICES, codec.notices),
+            (topics.TRANSCRIPTS, codec.transcripts),
+            (topics.ACTIVITIES, codec.activities),
+        ):
+            app.on(topic, kinds, mailer.handle, concurrency=settings.mail_concurrency)
+        forgetting = asyncio.create_task(_forget(ledger))
+        stack.callback(forgetting.cancel)
+        await app.run(stop)
+
+
+async def _forget(ledger: Ledger) -> None:
+    """Keeps the ledger from growing for ever."""
+    while True:
+        await ledger.forget(now_ms=_now_ms())
+        await asyncio.sleep(FORGET_INTERVAL_S)
+
+
+def main() -> None:
+    """Runs the worker with settings from the environment; never returns normally."""
+    main_of(NotifierSettings, run)
+
+
+if __name__ == "__main__":
+    main()

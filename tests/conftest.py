@@ -16,3 +16,10 @@ def kafka() -> Iterator[str]:
     """
     with EmbeddedKafka() as broker:
         yield broker.bootstrap
+
+
+@pytest.fixture(scope="module")
+def own_kafka() -> Iterator[str]:
+    """Return the bootstrap address of a broker of the test file's own: for workers, whose topics have fixed names."""
+    with EmbeddedKafka() as broker:
+        yield broker.bootstrap

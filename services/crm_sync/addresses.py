@@ -6,19 +6,16 @@ they reach the same person is known only to the provider.
 
 import unicodedata
 
-from email_validator import EmailNotValidError, validate_email
+from schemas.addresses import usual_form
 
 
 def usable_address(typed: str | None) -> str | None:
-    """The address as it may be searched for and stored in a CRM; None where it is none, or of a reserved name such as `.local`."""
+    """The address as it may be searched for and stored in a CRM; None where it is none."""
     if typed is None:
         return None
     try:
-        # A deliverability check would ask the network; an address of a company's own domain is as good as any.
-        return validate_email(
-            typed.strip(), check_deliverability=False, globally_deliverable=False
-        ).normalized
-    except EmailNotValidError:
+        return usual_form(typed.strip())
+    except ValueError:
         return None
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from schemas.codec import dumps
 from schemas.notices import NoticeCrmConfigured
-from services.crm_sync.database import open_engine
+from services.runtime.database import open_async
 
 _SETTINGS: TypeAdapter[NoticeCrmConfigured] = TypeAdapter(NoticeCrmConfigured)
 
@@ -71,7 +71,7 @@ class Store:
     """The tables above in the ledger's database. Make it with `open`."""
 
     def __init__(self, url: str) -> None:
-        self._engine = open_engine(url)
+        self._engine = open_async(url)
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
 
     @classmethod

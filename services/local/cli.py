@@ -7,8 +7,13 @@ from types import FrameType
 
 import typer
 
+from services.local.commands.demo import demo
+from services.local.commands.play import play, publish
+from services.local.commands.replay import export, replay
+from services.local.commands.sample import sample
 from services.local.commands.topics import topics
 from services.local.commands.up import up
+from services.local.commands.verify import verify
 from services.local.errors import LocalError
 
 app = typer.Typer(
@@ -20,6 +25,8 @@ app = typer.Typer(
 )
 app.command()(up)
 app.command()(topics)
+for command in (sample, play, publish, export, replay, verify, demo):
+    app.command()(command)
 
 
 def main() -> None:

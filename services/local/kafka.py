@@ -18,7 +18,6 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import IO, Self
 
-
 from services.local import processes
 from services.local.broker_files import LOG4J_PROPERTIES, LOG_FILE, Node, server_properties
 from services.local.errors import LocalError

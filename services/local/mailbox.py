@@ -18,7 +18,6 @@ from types import TracebackType
 from typing import Any, Self
 from weakref import WeakSet
 
-
 from services.local.errors import LocalError
 from services.local.files import write_whole
 from services.local.ports import LOOPBACK

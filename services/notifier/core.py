@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, TypeAlias
 
+from schemas.addresses import usual_form
 from schemas.envelope import Envelope, to_ms
 from schemas.notices import (
     Letter,
@@ -25,7 +26,6 @@ from schemas.notices import (
 from schemas.outcomes import CrmSettled, MailKind
 from schemas.transcripts import TranscriptCompleted
 from schemas.types import Language
-from services.notifier.addresses import usual_form
 
 RECIPIENTS_MAX = 50
 LINK_KEPT_MS = 30 * 24 * 3600 * 1000

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from schemas.addresses import usual_form
 from schemas.types import Language
-from services.notifier.addresses import usual_form
 from services.notifier.smtp import Server, Tls
 from services.runtime.settings import RuntimeSettings
 

@@ -18,26 +18,22 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
-    Engine,
     MetaData,
     String,
     Table,
     Text,
     bindparam,
-    create_engine,
     delete,
-    event,
     select,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import make_url
+
+from services.runtime.database import open_single
 
 Result = TypeVar("Result")
 Operation: TypeAlias = Callable[[Connection], Any]
 
-BUSY_MS_MAX = 5_000
-"""How long a SQLite writer waits for another one."""
 TARGETS_MAX = 200
 """Targets of one effect."""
 BATCH_MAX = 200
@@ -92,7 +88,7 @@ class Ledger:
 
     def __init__(self, url: str) -> None:
         """`url`: SQLAlchemy's, or plain `sqlite:///FILE` or `postgresql://…`."""
-        self._engine = _engine(url)
+        self._engine = open_single(url)
         dialect: Any = postgresql if self._engine.dialect.name == "postgresql" else sqlite
         self._claim = dialect.insert(_effects).on_conflict_do_nothing().returning(_effects.c.target)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
@@ -193,27 +189,3 @@ def _standings(connection: Connection, effect_id: str) -> dict[str, Standing]:
         target: Standing("unknown" if state == "claimed" else state, outcome)
         for target, state, outcome in rows
     }
-
-
-def _engine(url: str) -> Engine:
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        engine = create_engine(
-            parsed.set(drivername="sqlite"),
-            connect_args={"timeout": BUSY_MS_MAX / 1000},
-            pool_size=1,
-            max_overflow=0,
-        )
-        event.listen(engine, "connect", _durable_and_quick)
-        return engine
-    return create_engine(
-        parsed.set(drivername="postgresql+psycopg"), pool_size=1, max_overflow=0, pool_pre_ping=True
-    )
-
-
-def _durable_and_quick(connection: Any, _record: Any) -> None:
-    """WAL with `synchronous=NORMAL` survives a killed process; a power cut may lose the last claims, never tear the file."""
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=NORMAL")
-    cursor.close()

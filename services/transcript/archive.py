@@ -10,19 +10,18 @@ from typing import Any, TypeAlias
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Table, event, make_url, select, text, update
+from sqlalchemy import Connection, Table, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.sql.dml import Insert
 
+from services.runtime.database import open_async
 from services.transcript import tables
 from services.transcript.rows import Row
 
 Partition: TypeAlias = tuple[str, int]
 """Topic and partition number."""
 
-BUSY_WAIT_MS = 10_000
-"""How long a writer waits for another one of the same SQLite file."""
 PARAMETERS_MAX = 5_000
 """Rows handed to the database in one statement's execution."""
 MIGRATION_LOCK = 7_340_211
@@ -44,10 +43,8 @@ class Archive:
 
     @classmethod
     async def open(cls, url: str) -> "Archive":
-        """Connects and brings the tables up to date. `url`: a file's path, or `sqlite:` or `postgresql:` as SQLAlchemy has them."""
-        engine = create_async_engine(_async_url(url))
-        if engine.dialect.name == "sqlite":
-            event.listen(engine.sync_engine, "connect", _tune_sqlite)
+        """Connects and brings the tables up to date. `url`: `sqlite:///FILE` or `postgresql://…`."""
+        engine = open_async(url, readers=True)
         try:
             async with engine.begin() as connection:
                 await connection.run_sync(migrate)
@@ -122,22 +119,3 @@ def migrate(connection: Connection, revision: str = "head") -> None:
         command.downgrade(config, revision)
     else:
         command.upgrade(config, revision)
-
-
-def _async_url(url: str) -> str:
-    """The URL with the asynchronous driver; a plain path is a SQLite file."""
-    if "://" not in url:
-        Path(url).absolute().parent.mkdir(parents=True, exist_ok=True)
-        return f"sqlite+aiosqlite:///{Path(url).absolute()}"
-    parsed = make_url(url)
-    driver = "postgresql+psycopg" if parsed.get_backend_name() == "postgresql" else "sqlite+aiosqlite"
-    return parsed.set(drivername=driver).render_as_string(hide_password=False)
-
-
-def _tune_sqlite(connection: Any, _record: Any) -> None:
-    """Readers never wait for the writer (WAL); a power cut may lose the last transactions, never half of one (NORMAL)."""
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=NORMAL")
-    cursor.execute(f"PRAGMA busy_timeout={BUSY_WAIT_MS}")
-    cursor.close()

@@ -44,6 +44,9 @@ class KafkaLog:
 
     async def __aenter__(self) -> Self:
         await self._consumer.start()
+        await asyncio.sleep(
+            0
+        )  # a task that aiokafka made must have begun, or closing it raises CancelledError
         return self
 
     async def __aexit__(

@@ -41,9 +41,9 @@ class TranscriptSettings(RuntimeSettings):
         default=PORT, ge=0, le=65_535, description="port of the pages, transcripts included (0: any free one)"
     )
     archive_url: str = Field(
-        default="data/archive.sqlite3",
+        default="sqlite:///data/archive.sqlite3",
         min_length=1,
-        description="the archive's database: a file's path (SQLite) or postgresql://…",
+        description="the archive's database: sqlite:///FILE or postgresql://…",
     )
     public_url: str = Field(
         default=f"http://127.0.0.1:{PORT}",

@@ -19,7 +19,7 @@ from tests.crm_sync.material import lead_request, person, settings, transcript
         ("o'brien@example.com", "o'brien@example.com"),
         ("花子@例え.jp", "花子@例え.jp"),
         ("taro@xn--r8jz45g.jp", "taro@例え.jp"),
-        ("hanako@corp.local", None),
+        ("hanako@corp.local", "hanako@corp.local"),
         ("", None),
         (None, None),
         ("hanako", None),

@@ -9,7 +9,7 @@ from schemas.outcomes import CrmRecord
 from services.crm_sync.connectors.embedded import DECLARED, EmbeddedCrm, FeedFilter
 from services.crm_sync.connectors.embedded_tables import PersonRow
 from services.crm_sync.connectors.records import PersonKind, Staff
-from services.crm_sync.database import open_engine
+from services.runtime.database import open_async
 from tests.crm_sync.connector_contract import ACME, ConnectorContract, World, activity
 
 
@@ -34,7 +34,7 @@ class EmbeddedOffice:
         return person.record
 
     async def remove(self, record: CrmRecord) -> None:
-        engine = open_engine(self._url)
+        engine = open_async(self._url)
         async with engine.begin() as connection:
             await connection.execute(delete(PersonRow).where(PersonRow.id == int(record.id)))
         await engine.dispose()
@@ -44,7 +44,7 @@ class EmbeddedOffice:
         return [(item.person, item.activity.text) for item in page.items]
 
     async def people(self, workspace_id: str = ACME) -> list[tuple[str, str | None, str | None, str | None]]:
-        engine = open_engine(self._url)
+        engine = open_async(self._url)
         async with engine.connect() as connection:
             rows = await connection.execute(
                 select(PersonRow.name, PersonRow.email, PersonRow.owner_id, PersonRow.source)

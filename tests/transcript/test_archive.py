@@ -62,7 +62,7 @@ async def drain(archive: Archive, records: Sequence[InputRecord], *, batch: int 
 
 @pytest.fixture
 async def archive(tmp_path: Path) -> AsyncIterator[Archive]:
-    opened = await Archive.open(str(tmp_path / "new folder" / "archive.sqlite3"))
+    opened = await Archive.open(f"sqlite:///{tmp_path}/new folder/archive.sqlite3")
     yield opened
     await opened.close()
 
@@ -116,7 +116,7 @@ async def test_the_order_between_topics_does_not_matter(tmp_path: Path) -> None:
     seen = []
     for seed in range(4):
         order = Random(seed).sample(topics, len(topics))
-        archive = await Archive.open(str(tmp_path / f"{seed}.sqlite3"))
+        archive = await Archive.open(f"sqlite:///{tmp_path}/{seed}.sqlite3")
         await drain(archive, sorted(records, key=lambda record: order.index(record.topic)), batch=3)
         seen.append(await contents(archive))
         await archive.close()
@@ -125,7 +125,7 @@ async def test_the_order_between_topics_does_not_matter(tmp_path: Path) -> None:
 
 async def test_killed_at_every_await_the_archive_is_the_same(tmp_path: Path) -> None:
     records, file = everything(sample()), tmp_path / "archive.sqlite3"
-    archive = await Archive.open(str(file))
+    archive = await Archive.open(f"sqlite:///{file}")
     source, crashes = ListLog(records, batch=4), Crashes(file)
     projector = Projector(archive, source, metrics=Metrics())
 
@@ -139,7 +139,7 @@ async def test_killed_at_every_await_the_archive_is_the_same(tmp_path: Path) -> 
     await archive.close()
     begun = set()
     for copied in crashes.copies:
-        restarted = await Archive.open(str(copied))
+        restarted = await Archive.open(f"sqlite:///{copied}")
         found = await contents(restarted)
         begun.add(sum(row[2] for row in found["offsets"]))
         await drain(restarted, records)

@@ -43,7 +43,7 @@ async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     world.request("c3", question="open question")
     world.missed("c3", at=world.tick(), reason="transfer_declined", tag="bot_transfer_failed")
     world.request("c4")
-    archive = await Archive.open(str(tmp_path / "archive.sqlite3"))
+    archive = await Archive.open(f"sqlite:///{tmp_path}/archive.sqlite3")
     await drain(archive, everything(world))
     pages = Pages(archive.engine, secret=SECRET, now_ms=lambda: NOW_MS)
     transport = httpx.ASGITransport(app=Starlette(routes=pages.routes()))

@@ -68,8 +68,8 @@ async def first_transcript(bootstrap: str) -> bytes:
 
 
 @pytest.mark.kafka
-async def test_the_worker_on_kafka(kafka: str, tmp_path: Path) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+async def test_the_worker_on_kafka(own_kafka: str, tmp_path: Path) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=own_kafka)
     await admin.start()
     known = set(await admin.list_topics())
     wanted = {*TOPICS, TRANSCRIPT_STATE} - known
@@ -81,22 +81,22 @@ async def test_the_worker_on_kafka(kafka: str, tmp_path: Path) -> None:
     world.request("c1")
     world.say("c1", "こんにちは")
     world.end("c1")
-    await publish(kafka, world)
+    await publish(own_kafka, world)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     settings = TranscriptSettings(
-        bootstrap=kafka,
+        bootstrap=own_kafka,
         http_port=port,
         public_url=f"http://127.0.0.1:{port}",
         group="test-transcript-worker",
-        archive_url=str(tmp_path / "archive.sqlite3"),
+        archive_url=f"sqlite:///{tmp_path}/archive.sqlite3",
         link_secret=SECRET,
     )
     stop = asyncio.Event()
     worker = asyncio.create_task(run(settings, stop))
     try:
-        found = codec.transcripts.decode(await first_transcript(kafka)).data
+        found = codec.transcripts.decode(await first_transcript(own_kafka)).data
         assert [message.text for message in found.messages] == ["こんにちは"]
         archive = await Archive.open(settings.archive_url)
         async with asyncio.timeout(LIMIT_S):

@@ -26,7 +26,7 @@ from services.crm_sync.connectors.records import (
     PersonKind,
     Staff,
 )
-from services.crm_sync.database import open_engine
+from services.runtime.database import open_async
 from services.runtime.effects import Refused, Unavailable
 
 NAME = "embedded"
@@ -85,7 +85,7 @@ class EmbeddedCrm:
     """A `Connector` that also shows its feed and takes people to begin with. Make it with `open`."""
 
     def __init__(self, url: str, *, now_ms: Callable[[], int] = _now_ms) -> None:
-        self._engine = open_engine(url)
+        self._engine = open_async(url)
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
         self._now_ms = now_ms
 

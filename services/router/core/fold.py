@@ -4,15 +4,18 @@ The one rule: nothing here calls `decide`. What a step led to is given by whoeve
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TypeAlias
 
 from schemas.decisions import Cause, Position
 from schemas.envelope import PartitionEnvelope
 from schemas.events import Event
 from services.router.core.evolve import evolve
 from services.router.core.partition import Entry, Partition
-from services.router.core.state import Workspace
+from services.router.core.state import Agent, Chat, Department, Workspace
 from services.router.core.timers import DeadlineReached
+
+_Entity: TypeAlias = Agent | Chat | Department
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +101,17 @@ def differences(one: Partition, other: Partition) -> list[str]:
             ("chat", left.chats, right.chats),
         ):
             found += [
-                f"workspace {workspace_id}: {kind} {entity_id}"
+                f"workspace {workspace_id}: {kind} {entity_id}: {_fields(mine.get(entity_id), theirs.get(entity_id))}"
                 for entity_id in sorted(mine.keys() | theirs.keys())
                 if mine.get(entity_id) != theirs.get(entity_id)
             ]
     return found
+
+
+def _fields(one: _Entity | None, other: _Entity | None) -> str:
+    """The names of the fields in which two entities differ."""
+    if one is None or other is None:
+        return "stands in one only"
+    return ", ".join(
+        field.name for field in fields(one) if getattr(one, field.name) != getattr(other, field.name)
+    )

@@ -124,8 +124,7 @@ class Checker:
 
     def _numbered(self, step: Step, recorded: list[Recorded]) -> list[Recorded]:
         """The step's records in the order in which they were decided, which their ids tell."""
-        ahead = range(step.number + 1, step.number + 1 + len(recorded) + _NUMBERS_AHEAD_MAX)
-        numbers = {mint(step.ws.id, step.ws.cause, number): number for number in ahead} if recorded else {}
+        numbers = _numbers(step, {item.id for item in recorded})
         known: dict[int, Recorded] = {}
         for item in recorded:
             number = numbers.get(item.id)
@@ -279,6 +278,18 @@ class Checker:
             for chat_id in self._live.get(ws.id, ())
             if (chat := ws.chats.get(chat_id)) is not None and chat.phase == "waiting"
         ]
+
+
+def _numbers(step: Step, ids: set[str]) -> dict[str, int]:
+    """The running numbers of those ids which the step gives; a number that is missing among them was lost."""
+    numbers: dict[str, int] = {}
+    for number in range(step.number + 1, step.number + 1 + len(ids) + _NUMBERS_AHEAD_MAX):
+        if len(numbers) == len(ids):
+            break
+        minted = mint(step.ws.id, step.ws.cause, number)
+        if minted in ids:
+            numbers[minted] = number
+    return numbers
 
 
 def _passed(cause: d.Cause | None, step: Step) -> bool:

@@ -1,0 +1,91 @@
+"""`chat-routing export` and `chat-routing replay`: the input log as a file, and the offline run over one."""
+
+import asyncio
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from schemas.envelope import to_ms
+from services.local import export as exporting
+from services.local import replay as replaying
+from services.local.errors import LocalError
+from services.local.input_log import BadLine
+from services.router.records import encode_emitted
+
+_BAD_LINE_CODE = 2
+
+
+def export(
+    bootstrap: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="The Kafka of the running service.")
+    ] = "127.0.0.1:9092",
+    workspace: Annotated[
+        str | None, typer.Option(metavar="ID", help="This workspace only; by default all.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write here instead of to standard output.")
+    ] = None,
+) -> None:
+    """Write the input log as `replay` reads it: without what was dead-lettered, with partition, offset and record time."""
+    lines = asyncio.run(exporting.export(bootstrap, workspace_id=workspace))
+    if out is None:
+        sys.stdout.buffer.writelines(lines)
+        sys.stdout.buffer.flush()
+        return
+    try:
+        out.write_bytes(b"".join(lines))
+    except OSError as error:
+        raise LocalError(f"{out} cannot be written ({error.strerror}): choose another file.") from error
+
+
+def replay(
+    path: Annotated[Path, typer.Argument(metavar="EVENTS.jsonl", exists=True, dir_okay=False)],
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Leave out later records (RFC 3339, with its zone).")
+    ] = None,
+    routing: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DEPARTMENT=FILE.json", help="What if: these settings instead of the file's own."
+        ),
+    ] = None,
+) -> None:
+    """Run the router's core over a file of envelopes and print each decision and notice, one a line.
+
+    Exits with 2 at a line that can't be read; what follows from the lines before it stands.
+    """
+    overrides = dict(_override(text) for text in routing or ())
+    until_ms = None if until is None else _moment_ms(until)
+    output = sys.stdout.buffer
+    try:
+        for emitted in replaying.replay(path, until_ms=until_ms, overrides=overrides):
+            value = encode_emitted(emitted).value
+            assert value is not None, "decisions are never tombstones"
+            output.write(value + b"\n")
+    except BadLine as bad:
+        output.flush()
+        sys.stderr.write(f"{path}:{bad.number}: {bad.reason}\n")
+        raise typer.Exit(_BAD_LINE_CODE) from None
+    output.flush()
+
+
+def _override(text: str) -> tuple[str, dict[str, object]]:
+    department_id, equals, name = text.partition("=")
+    if not equals or not department_id or not name:
+        raise typer.BadParameter(f"{text}: DEPARTMENT=FILE.json was expected", param_hint="--routing")
+    return department_id, replaying.read_routing(Path(name))
+
+
+def _moment_ms(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise typer.BadParameter(
+            f"{text}: a time such as 2026-11-21T09:00:00Z was expected", param_hint="--until"
+        )
+    return to_ms(moment)

@@ -1,0 +1,145 @@
+"""The workspaces of the sample day: departments, agents, mail and CRM settings. One rule: people's times, unhurried.
+
+Three workspaces, which land on three partitions under the usual counts: a Japanese travel agency, an English shop and
+a bilingual manufacturer. Each has departments of several modes; the two quiet ones are for what goes wrong on purpose.
+"""
+
+from dataclasses import dataclass
+
+from schemas.events import CrmConfigured, EmailSettings, MailSwitch, Routing, WorkspaceConfigured
+from schemas.types import Language
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """A department of the sample day. `share` of all conversations come here; quiet desks have a fixed staff."""
+
+    department_id: str
+    name: str
+    routing: Routing
+    email: EmailSettings
+    share: float = 0.0
+    language: Language = "en"
+
+    @property
+    def quiet(self) -> bool:
+        """Whether only what goes wrong on purpose comes here."""
+        return self.share == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """A workspace of the sample day; its first desk is the default department."""
+
+    workspace: WorkspaceConfigured
+    workspace_id: str
+    crm: CrmConfigured | None
+    desks: tuple[Desk, ...]
+
+
+def _mails(domain: str, *kinds: str, language: Language) -> EmailSettings:
+    """Return settings with these kinds of mail switched on, each to an address of its own."""
+
+    def switch(kind: str, *more: str) -> MailSwitch:
+        names = (kind.replace("_", "-"), *more)
+        return MailSwitch(enabled=kind in kinds, addresses=", ".join(f"{name}@{domain}" for name in names))
+
+    return EmailSettings(
+        from_address=f"chat@{domain}",
+        transcript=switch("transcript"),
+        ip_blocked=switch("ip_blocked"),
+        feedback=switch("feedback"),
+        unattended=switch("unattended", "team"),
+        language=language,
+    )
+
+
+SAKURA = Company(
+    WorkspaceConfigured(
+        name="さくら旅行", timezone="Asia/Tokyo", language="ja", sender="chat@sakura.example.jp"
+    ),
+    "sakura",
+    CrmConfigured("embedded", lead_policy="always", pool=("crm-yamada", "crm-ono"), region="JP"),
+    (
+        Desk(
+            "sakura",
+            "総合窓口",
+            Routing(mode="offer", strategy="least_loaded"),
+            _mails("sakura.example.jp", "unattended", "feedback", "ip_blocked", language="ja"),
+            share=0.2,
+            language="ja",
+        ),
+        Desk(
+            "sakura-yoyaku",
+            "予約",
+            Routing(mode="ring_all"),
+            _mails("sakura.example.jp", "unattended", "transcript", language="ja"),
+            share=0.15,
+            language="ja",
+        ),
+        Desk(
+            "sakura-keiri",
+            "経理",
+            Routing(mode="offer", strategy="round_robin", no_answer_limit=0),
+            _mails("sakura.example.jp", "unattended", language="ja"),
+            language="ja",
+        ),
+    ),
+)
+
+NORTHWIND = Company(
+    WorkspaceConfigured(
+        name="Northwind", timezone="America/New_York", language="en", sender="chat@northwind.example.com"
+    ),
+    "northwind",
+    CrmConfigured("embedded", lead_policy="on_request", owner_id="crm-smith", region="US"),
+    (
+        Desk(
+            "northwind",
+            "Customer Care",
+            Routing(mode="offer", strategy="round_robin"),
+            _mails("northwind.example.com", "unattended", "feedback", "ip_blocked", language="en"),
+            share=0.2,
+        ),
+        Desk(
+            "northwind-sales",
+            "Sales",
+            Routing(mode="ring_all"),
+            _mails("northwind.example.com", "unattended", "transcript", "feedback", language="en"),
+            share=0.15,
+        ),
+        Desk(
+            "northwind-billing",
+            "Billing",
+            Routing(mode="offer", strategy="least_loaded", no_answer_limit=0),
+            _mails("northwind.example.com", "unattended", language="en"),
+        ),
+    ),
+)
+
+FUJI = Company(
+    WorkspaceConfigured(
+        name="Fuji Works", timezone="Asia/Tokyo", language="ja", sender="support@fuji.example.com"
+    ),
+    "fuji",
+    None,
+    (
+        Desk(
+            "fuji",
+            "サポート",
+            Routing(mode="auto", strategy="least_loaded"),
+            _mails("fuji.example.com", "unattended", language="ja"),
+            share=0.15,
+            language="ja",
+        ),
+        Desk(
+            "fuji-en",
+            "Support (English)",
+            Routing(mode="offer", strategy="longest_idle"),
+            _mails("fuji.example.com", "unattended", "transcript", language="en"),
+            share=0.15,
+        ),
+    ),
+)
+
+COMPANIES: tuple[Company, ...] = (SAKURA, NORTHWIND, FUJI)

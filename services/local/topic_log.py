@@ -1,0 +1,121 @@
+"""Reads whole topics. One rule: committed records only, up to the end that stood when `catch_up` was called."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaConnectionError
+
+from services.local.errors import LocalError
+from services.runtime.ports import InputRecord
+
+_FETCH_WAIT_MS = 200
+_EMPTY_FETCHES_MAX = 100
+"""20 s without a record before the end: the broker has stopped answering."""
+_PARTITION_BYTES_MAX = 8 * 1024 * 1024
+
+
+class TopicLog:
+    """All committed records of some topics so far, in order per partition. A context manager; raises LocalError."""
+
+    def __init__(self, bootstrap: str, topics: Iterable[str]) -> None:
+        self._bootstrap = bootstrap
+        self._topics = tuple(topics)
+        self._consumer = AIOKafkaConsumer(
+            *self._topics,
+            bootstrap_servers=bootstrap,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            max_partition_fetch_bytes=_PARTITION_BYTES_MAX,
+        )
+        self._partitions: list[TopicPartition] = []
+        self.begins: dict[tuple[str, int], int] = {}
+        self._records: dict[str, dict[int, list[InputRecord]]] = {}
+
+    async def __aenter__(self) -> Self:
+        await start(self._consumer, self._bootstrap)
+        try:
+            await self._find_partitions()
+        except BaseException:
+            await self._consumer.stop()
+            raise
+        self._records = {topic: defaultdict(list) for topic in self._topics}
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _where: TracebackType | None
+    ) -> None:
+        await self._consumer.stop()
+
+    async def _find_partitions(self) -> None:
+        self._partitions = sorted(self._consumer.assignment())
+        absent = sorted(set(self._topics) - {part.topic for part in self._partitions})
+        if absent:
+            raise LocalError(
+                f"Kafka at {self._bootstrap} has no topic {absent[0]}: run `chat-routing topics` first."
+            )
+        begins = await self._consumer.beginning_offsets(self._partitions)
+        self.begins = {(part.topic, part.partition): offset for part, offset in begins.items()}
+
+    async def catch_up(self) -> list[InputRecord]:
+        """Read up to the ends as they are now, and return what is new."""
+        new: list[InputRecord] = []
+        ends = await self._consumer.end_offsets(self._partitions)
+        behind = [part for part in self._partitions if await self._consumer.position(part) < ends[part]]
+        empty_fetches = 0
+        while behind:
+            fetched = await self._consumer.getmany(timeout_ms=_FETCH_WAIT_MS)
+            for part, records in fetched.items():
+                came = [
+                    InputRecord(
+                        part.topic,
+                        part.partition,
+                        record.offset,
+                        record.timestamp,
+                        record.key,
+                        record.value,
+                        tuple(record.headers),
+                    )
+                    for record in records
+                ]
+                self._records[part.topic][part.partition] += came
+                new += came
+            empty_fetches = 0 if fetched else empty_fetches + 1
+            if empty_fetches > _EMPTY_FETCHES_MAX:
+                raise LocalError(
+                    f"Kafka at {self._bootstrap} stopped delivering {behind[0].topic}: look at its health."
+                )
+            behind = [part for part in behind if await self._consumer.position(part) < ends[part]]
+        return new
+
+    def of(self, topic: str, partition: int) -> list[InputRecord]:
+        """Return what has been read of one partition."""
+        return self._records[topic].get(partition, [])
+
+    def all_of(self, topic: str) -> list[InputRecord]:
+        """Return what has been read of a topic, partition by partition."""
+        return [
+            record for partition in sorted(self._records[topic]) for record in self._records[topic][partition]
+        ]
+
+    def partitions_of(self, topic: str) -> list[int]:
+        """Return the partition numbers of a topic."""
+        return [part.partition for part in self._partitions if part.topic == topic]
+
+
+async def start(client: AIOKafkaConsumer, bootstrap: str) -> None:
+    """Start a Kafka client (a consumer or a producer). Raises LocalError when nothing answers."""
+    try:
+        await client.start()
+    except KafkaConnectionError as error:
+        await client.stop()
+        raise LocalError(no_kafka(bootstrap)) from error
+
+
+def no_kafka(bootstrap: str) -> str:
+    """Return the sentence for an address where nothing answers."""
+    return f"No Kafka answers at {bootstrap}: check the address given with --bootstrap."

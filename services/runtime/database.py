@@ -1,0 +1,77 @@
+"""Opens databases by URL: SQLite for one worker, PostgreSQL beyond.
+
+The one rule: parameters never stand in an error's text, since they hold what visitors wrote.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
+
+LOCK_WAIT_MAX_MS = 10_000
+"""How long a writer waits for another one of the same SQLite file."""
+CONNECTIONS_MAX = 8
+
+
+def open_async(url: str, *, readers: bool = False) -> AsyncEngine:
+    """An engine for asyncio. `url`: `sqlite:///FILE` or `postgresql://…`, with or without a driver's name in it.
+
+    SQLite has one writer at a time, and a queue for one connection costs less than finding the file locked; with
+    `readers`, more connections read beside the writer.
+    """
+    parsed = _prepared(url)
+    connections = 1 if parsed.get_backend_name() == "sqlite" and not readers else CONNECTIONS_MAX
+    engine = create_async_engine(
+        _with_driver(parsed, sqlite="sqlite+aiosqlite"),
+        poolclass=AsyncAdaptedQueuePool,
+        pool_size=connections,
+        max_overflow=0,
+        pool_pre_ping=parsed.get_backend_name() != "sqlite",
+        hide_parameters=True,
+    )
+    _tune(engine.sync_engine)
+    return engine
+
+
+def open_single(url: str) -> Engine:
+    """An engine of one connection, for a thread of its own. `url` as for `open_async`."""
+    parsed = _prepared(url)
+    engine = create_engine(
+        _with_driver(parsed, sqlite="sqlite"),
+        poolclass=QueuePool,
+        pool_size=1,
+        max_overflow=0,
+        pool_pre_ping=parsed.get_backend_name() != "sqlite",
+        hide_parameters=True,
+    )
+    _tune(engine)
+    return engine
+
+
+def _prepared(url: str) -> URL:
+    """The URL as parsed; the folder of a SQLite file is made."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
+        Path(str(parsed.database)).absolute().parent.mkdir(parents=True, exist_ok=True)
+    return parsed
+
+
+def _with_driver(parsed: URL, *, sqlite: str) -> URL:
+    return parsed.set(drivername=sqlite if parsed.get_backend_name() == "sqlite" else "postgresql+psycopg")
+
+
+def _tune(engine: Engine) -> None:
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    """Readers never wait for the writer (WAL); a power cut may lose the last transactions, never half of one (NORMAL)."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute(f"PRAGMA busy_timeout={LOCK_WAIT_MAX_MS}")
+    cursor.close()

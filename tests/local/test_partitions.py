@@ -1,0 +1,27 @@
+"""The partitioner: the values of Kafka's own test (UtilsTest.testMurmur2), so that every client agrees."""
+
+import pytest
+
+from services.local.partitions import partition_of
+
+HASHES = {
+    "21": -973932308,
+    "foobar": -790332482,
+    "a-little-bit-long-string": -985981536,
+    "a-little-bit-longer-string": -1486304829,
+    "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971,
+    "abc": 479470107,
+}
+
+
+@pytest.mark.parametrize("partitions", [1, 6, 12, 997])
+@pytest.mark.parametrize("key", HASHES)
+def test_as_kafka_does_it(key: str, partitions: int) -> None:
+    assert partition_of(key, partitions=partitions) == (HASHES[key] & 0x7FFFFFFF) % partitions
+
+
+def test_the_sample_workspaces_have_a_partition_each() -> None:
+    for partitions in (6, 12):
+        assert (
+            len({partition_of(name, partitions=partitions) for name in ("sakura", "northwind", "fuji")}) == 3
+        )

@@ -1,0 +1,195 @@
+"""The sample day: the same seed gives the same bytes, and everything it promises occurs in it."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from random import Random
+from typing import get_args
+
+import pytest
+
+from schemas.decisions import ChatClosed, ChatMissed, ChatOffered
+from schemas.events import ChatMessage, DepartmentConfigured
+from schemas.types import MissedReason
+from services.local import sample_day, scenario
+from services.local.arrivals import Bin, arrival_times, built_in_curve, read_curve
+from services.local.errors import LocalError
+from tests.local.rehearsed import day, rehearsal
+
+CHATS = 2_000
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from services.local.commands.sample import sample
+sample(150, 7, out=Path(sys.argv[1]))
+sample(60, 7, day_s=4, pace=40, resolved=True, tick_s=0.1, out=Path(sys.argv[2]))
+"""
+
+
+def sampled(folder: Path, *, hash_seed: str) -> tuple[bytes, bytes]:
+    files = (folder / f"{hash_seed}.scenario", folder / f"{hash_seed}.log")
+    subprocess.run(
+        [sys.executable, "-c", PROGRAM, *files], env={**os.environ, "PYTHONHASHSEED": hash_seed}, check=True
+    )
+    return files[0].read_bytes(), files[1].read_bytes()
+
+
+def test_the_same_seed_gives_the_same_bytes_under_any_hash_seed(tmp_path: Path) -> None:
+    one = sampled(tmp_path, hash_seed="1")
+    assert all(one)
+    assert one == sampled(tmp_path, hash_seed="2")
+
+
+def test_another_seed_gives_another_day() -> None:
+    assert b"".join(scenario.write(day(50, 1))) != b"".join(scenario.write(day(50, 2)))
+
+
+def test_a_written_scenario_reads_back_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "day.jsonl"
+    path.write_bytes(b"".join(scenario.write(day(80))))
+    assert scenario.read(path) == day(80)
+
+
+@pytest.mark.parametrize("broken", [b"{}\n", b"not JSON\n", b'{"line":"visit","at_ms":1}\n'])
+def test_a_scenario_that_cannot_be_read_names_the_line(tmp_path: Path, broken: bytes) -> None:
+    path = tmp_path / "day.jsonl"
+    lines = list(scenario.write(day(80)))
+    path.write_bytes(lines[0] + broken)
+    with pytest.raises(LocalError, match=r"day\.jsonl:2: "):
+        scenario.read(path)
+
+
+def test_every_chat_has_its_outcome_and_everything_occurs() -> None:
+    acted, records = rehearsal(CHATS)
+    assert acted.open_chats == 0
+    found = Counter[str]()
+    outcomes: dict[str, str] = {}
+    for one in records:
+        found[one.entry.envelope.type] += 1
+        data = one.entry.envelope.data
+        if isinstance(data, ChatMessage):
+            found[f"message/{data.sender.kind}"] += 1
+        for item in one.emitted:
+            found[item.data.TYPE] += 1
+            for name in ("reason", "tag", "by", "code"):
+                if isinstance(value := getattr(item.data, name, None), str):
+                    found[f"{item.data.TYPE}/{value}"] += 1
+            if isinstance(item.data, ChatClosed):
+                outcomes[item.data.chat_id] = item.data.outcome
+            if isinstance(item.data, ChatOffered):
+                found["offer to one" if len(item.data.agent_ids) == 1 else "ring all"] += 1
+    assert len(outcomes) == CHATS
+    assert set(outcomes.values()) == {"handled", "handled_by_bot", "missed"}
+    wanted = {
+        *(f"chat.missed.v1/{reason}" for reason in get_args(MissedReason)),
+        "chat.missed.v1/unattended",
+        "chat.missed.v1/bot_transfer_failed",
+        "notice.unattended.v1",
+        "notice.ip_blocked.v1",
+        "notice.feedback.v1",
+        "notice.crm_configured.v1",
+        "offer to one",
+        "ring all",
+        "chat.assigned.v1/auto",
+        "chat.assigned.v1/accept",
+        "offer.withdrawn.v1/declined",
+        "offer.withdrawn.v1/timed_out",
+        "offer.withdrawn.v1/accepted_elsewhere",
+        "chat.unassigned.v1/agent_offline",
+        "chat.unassigned.v1/no_first_reply",
+        "chat.queued.v1",
+        "agent.marked_away.v1",
+        "message/trigger",
+        "visitor.updated.v1",
+        "request.refused.v1/visitor_blocked",
+    }
+    assert wanted - found.keys() == set()
+    assert found["chat.requested.v1"] == CHATS + 2, "one is repeated, one is refused"
+    assert len(day(CHATS).poisoned) == 1
+
+
+def test_transcripts_are_mailed_and_leads_are_matched_created_and_missing() -> None:
+    """The settings and visitors that the mail and CRM workers need to show it all."""
+    crm = {
+        event.workspace_id: event.data
+        for event in day(CHATS).events
+        if event.data.TYPE == "crm.configured.v1"
+    }
+    assert {settings.lead_policy for settings in crm.values()} == {"always", "on_request"}  # type: ignore[union-attr]
+    mailed = {
+        event.data.department_id
+        for event in day(CHATS).events
+        if isinstance(event.data, DepartmentConfigured) and event.data.email.transcript.enabled
+    }
+    _, records = rehearsal(CHATS)
+    closed = [item.data for one in records for item in one.emitted if isinstance(item.data, ChatClosed)]
+    assert any(data.outcome == "handled" and data.department.id in mailed for data in closed)
+    emails = Counter(
+        data.visitor.email
+        for data in closed
+        if data.visitor.email and data.visitor.visitor_id.startswith("sakura")
+    )
+    assert emails.most_common(1)[0][1] > 1, "who comes back is matched"
+
+
+def test_missed_chats_say_who_was_there() -> None:
+    _, records = rehearsal(CHATS)
+    missed = [item.data for one in records for item in one.emitted if isinstance(item.data, ChatMissed)]
+    assert any(data.available_at_start and data.available_at_missed for data in missed)
+
+
+def test_faster_divides_everything_people_wait_for() -> None:
+    slow = sample_day.make(chats=30, seed=3, curve=built_in_curve())
+    fast = scenario.faster(slow, 10)
+    assert fast.head.starts_at_ms == slow.head.starts_at_ms
+    assert fast.head.day_ms == slow.head.day_ms // 10
+    timeouts = [
+        (old.data.routing.offer_timeout_s, new.data.routing.offer_timeout_s)
+        for old, new in zip(slow.events, fast.events, strict=True)
+        if isinstance(old.data, DepartmentConfigured) and isinstance(new.data, DepartmentConfigured)
+    ]
+    assert timeouts
+    assert all(new == old / 10 for old, new in timeouts)
+
+
+# ---------------------------------------------------------------- arrivals
+
+
+def test_arrivals_follow_the_weights_exactly() -> None:
+    curve = [Bin(0, 1000, 1), Bin(1000, 2000, 0), Bin(2000, 3000, 3)]
+    times = arrival_times(curve, count=8, day_ms=24 * 3600 * 1000, rng=Random(1))
+    assert times == sorted(times)
+    assert [sum(1 for time in times if part.start_ms <= time < part.end_ms) for part in curve] == [2, 0, 6]
+
+
+def test_a_csv_gives_its_first_day(tmp_path: Path) -> None:
+    path = tmp_path / "calls.csv"
+    path.write_text(
+        "rownames,DateTime,Calls\n1,2003-03-03T07:00:00Z,111\n2,2003-03-03T07:05:00Z,113\n3,2003-03-04T07:00:00Z,9\n"
+    )
+    start_ms, bin_ms = 7 * 3600 * 1000, 300 * 1000
+    assert read_curve(path) == [
+        Bin(start_ms, start_ms + bin_ms, 111),
+        Bin(start_ms + bin_ms, start_ms + 2 * bin_ms, 113),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\n1,2\n", ":2: the columns DateTime"),
+        ("DateTime,Calls\n2003-03-03T07:00:00Z,many\n", ":2: the columns DateTime"),
+        ("DateTime,Calls\n2003-03-03T07:00:00Z,-1\n", ":2: Calls must be"),
+        ("DateTime,Calls\n2003-03-03T07:05:00Z,1\n2003-03-03T07:00:00Z,1\n", ":3: the bins of a day"),
+        ("DateTime,Calls\n", "holds no arrivals"),
+    ],
+)
+def test_a_bad_csv_says_where_and_what(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "calls.csv"
+    path.write_text(text)
+    with pytest.raises(LocalError, match=message):
+        read_curve(path)

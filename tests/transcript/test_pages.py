@@ -61,7 +61,7 @@ async def test_a_transcript_in_japanese(client: httpx.AsyncClient) -> None:
     assert "hanako@example.com" in page
     assert "2026/11/21 18:00:00" in page, "the start, in the workspace's time zone"
     assert "ようこそ" in page
-    assert "Ann" in page
+    assert "<b>Ann</b>" in page, "the agent's name from the chat, where their message has none"
     assert "対応済み" in page
 
 

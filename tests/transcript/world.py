@@ -39,7 +39,7 @@ START_MS = 1_795_251_600_000
 MAIL = MailPlan(language="ja", timezone="Asia/Tokyo", transcript=("desk@example.com",))
 SENDERS: dict[SenderKind, Sender] = {
     "visitor": Sender("visitor", "v1", "花子"),
-    "agent": Sender("agent", "a1", "Ann"),
+    "agent": Sender("agent", "a1"),
     "bot": Sender("bot", "b1"),
     "trigger": Sender("trigger"),
     "system": Sender("system"),

@@ -121,7 +121,7 @@ class MailPlan:
     feedback: tuple[str, ...] = ()
     unattended: tuple[str, ...] = ()
     cc: tuple[str, ...] = ()
-    digest_s: float = 0
+    digest_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Inputs: the `data` of every type on `chat.events.v1`, as frozen dataclasses that pydantic validates at the edge.
 
-The one rule: a `*.configured.v1` event is a whole snapshot, so every setting has its default here and nowhere else.
+The one rule: a `*.configured.v1` event is a whole snapshot, so every setting has its default here and nowhere else. A default of
+a `float` is written as one (20.0): what is stored and read back must be written in the same bytes again.
 """
 
 from dataclasses import dataclass, field
@@ -62,7 +63,7 @@ class Tier:
     """Agents who may be asked once the chat is `after_s` old."""
 
     agent_ids: Ids
-    after_s: Seconds = 0
+    after_s: Seconds = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +73,22 @@ class Routing:
     mode: Mode = "offer"
     strategy: Strategy = "least_loaded"
     tiers: Annotated[tuple[Tier, ...], Field(max_length=20)] = ()
-    offer_timeout_s: Seconds = 20
-    wait_timeout_s: Seconds = 120
-    first_reply_timeout_s: Seconds = 120
-    decline_cooldown_s: Seconds = 60
-    wrap_up_s: Seconds = 0
-    idle_close_s: Seconds = 3600
+    offer_timeout_s: Seconds = 20.0
+    wait_timeout_s: Seconds = 120.0
+    first_reply_timeout_s: Seconds = 120.0
+    decline_cooldown_s: Seconds = 60.0
+    wrap_up_s: Seconds = 0.0
+    idle_close_s: Seconds = 3600.0
     max_queue: Count = 0
     overflow_department_id: Id | None = None
     sticky: Literal["none", "last_agent"] = "none"
-    sticky_wait_s: Seconds = 0
+    sticky_wait_s: Seconds = 0.0
     channel_cost: dict[Channel, Annotated[int, Field(ge=1, le=1_000)]] = field(default_factory=dict)
     no_answer_limit: Count = 3
-    offline_grace_s: Seconds = 60
+    offline_grace_s: Seconds = 60.0
     offline_policy: Literal["requeue", "keep"] = "requeue"
     priority_head_start_s: dict[Id, Seconds] = field(default_factory=dict)
-    skills_relax_s: Seconds = 60
+    skills_relax_s: Seconds = 60.0
     after_hours: Literal["miss", "queue"] = "miss"
 
 
@@ -110,7 +111,7 @@ class EmailSettings:
     unattended: MailSwitch = MailSwitch()
     cc: MailSwitch = MailSwitch()
     language: Language | None = None
-    digest_s: Seconds = 0
+    digest_s: Seconds = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -490,7 +491,7 @@ class ChatEndRequested:
     TYPE: ClassVar = "chat.end_requested.v1"
     chat_id: Id
     by: By
-    after_s: Seconds = 0
+    after_s: Seconds = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ class NoticeUnattended(Caused):
     available_counts: dict[str, int]
     reply_by_email: bool
     detail: MissedDetail | None = None
-    digest_s: float = 0
+    digest_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ def department_deleted(ws: Workspace, event: DepartmentDeleted) -> None:
     department = ws.departments.get(event.department_id)
     if department is None or department.removed or event.department_id == ws.default_id:
         return
-    before = department.settings.agent_ids
+    before = tuple(dict.fromkeys(department.settings.agent_ids))
     department.removed = True
     membership.staff(ws, department, before)
     _move_waiting(ws, department)
@@ -64,8 +64,8 @@ def _settle(ws: Workspace, settings: DepartmentConfigured, *, configured: bool) 
     if not department.open:
         _move_waiting(ws, department)
         return
-    for place in ws.indexes[department.id].queue:
-        ws.open_chats[place.chat_id] = None
+    for place in ws.indexes[department.id].waiting:
+        entering.reopen_tiers(ws, ws.chats[place.chat_id])
 
 
 def _move_waiting(ws: Workspace, department: Department) -> None:
@@ -102,6 +102,7 @@ def agent_deleted(ws: Workspace, event: AgentDeleted) -> None:
     agent.status = "offline"
     agent.removed = True
     ws.disarm_all(agent)
+    agent.load -= sum(agent.wrap_ups.values())
     agent.wrap_ups.clear()
     ws.touch(agent)
 
@@ -121,10 +122,13 @@ def presence(ws: Workspace, event: AgentPresence) -> None:
 
 
 def heartbeat(ws: Workspace, event: AgentHeartbeat) -> None:
-    """A sign of life: the silence is measured anew."""
+    """A sign of life: the silence is measured anew, unless the agent is offline already."""
     agent = ws.agent(event.agent_id)
-    if agent is not None and agent.status != "offline":
-        agent.beats = True
+    if agent is None:
+        return
+    agent.beats = True
+    ws.touch(agent)
+    if agent.status != "offline":
         ws.arm(agent, "heartbeat", HEARTBEAT_LIMIT_S)
 
 

@@ -16,7 +16,7 @@ def obstacle(department: Department, chat: Chat, agent: Agent) -> str | None:
     if not chat.relaxed and not has_skills(chat, agent):
         return "lacks_skill"
     routing = department.settings.routing
-    if routing.strategy == "tiers" and tier_of(department, agent.id) >= max(chat.tiers_open, 1):
+    if routing.strategy == "tiers" and routing.tiers and tier_of(department, agent.id) >= chat.tiers_open:
         return "tier_closed"
     return None
 

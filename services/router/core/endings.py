@@ -35,7 +35,7 @@ def end(ws: Workspace, chat: Chat, how: End) -> Ending:
     if chat.missed_reason is not None:
         return (_closed(ws, chat, "missed", how.by),)
     if chat.bot_replied and not chat.transfer_requested:
-        return (_closed(ws, chat, "handled_by_bot", how.by),)
+        return (*_withdraw(chat, how.withdraw), _closed(ws, chat, "handled_by_bot", how.by))
     transfer: BotTransferFailure = "visitor_left" if how.visitor else "no_answer"
     return miss(ws, chat, how=how, transfer=transfer)
 
@@ -86,7 +86,7 @@ def _transfer_failure(
             return "no_agent_available"
         case "timed_out":
             return "no_answer" if chat.rung else "no_agent_available"
-        case None:
+        case _:
             return given
 
 
@@ -95,8 +95,7 @@ def _reason(
 ) -> tuple[MissedReason, MissedDetail | None]:
     """The first row that fits, with the detail where the row has one."""
     if chat.bot_transfer:
-        refused = failure == "declined" and not chat.assigned_once
-        only_refused = refused and all(answer == "declined" for answer in chat.asked.values())
+        only_refused = failure == "declined" and not chat.assigned_once and not chat.rang_out
         return ("transfer_declined" if only_refused else "transfer_not_attended"), None
     if chat.assigned_once:
         return "no_agent_message", None
@@ -139,7 +138,7 @@ def _missed(ws: Workspace, chat: Chat, reason: MissedReason, detail: MissedDetai
         available_at_start=chat.start_agents,
         available_at_missed=available(ws, department.id),
         available_counts={"at_start": chat.start_count, "at_missed": len(index.with_room)},
-        reply_by_email=chat.visitor.email is not None,
+        reply_by_email=bool(chat.visitor.email),
         why=d.Why(
             rule=f"missed/{reason}",
             others={name: counts[name] for name in ("offline", "away", "full") if counts[name]},

@@ -45,7 +45,6 @@ def enter(ws: Workspace, chat: Chat, entry: Entry) -> None:
     chat.turned_away = None if chat.agent_replied else entry.turned_away
     chat.entry_notes = entry.notes
     chat.entered_ms = ws.now_ms
-    chat.announced = False
     _expect_skills(ws, chat, department)
     _open_tiers(ws, chat, department)
     restart_waiting(ws, chat)
@@ -85,7 +84,7 @@ def _open_tiers(ws: Workspace, chat: Chat, department: Department) -> None:
 
 
 def reopen_tiers(ws: Workspace, chat: Chat) -> None:
-    """A tier's time has come: whoever it names may be asked now."""
+    """A tier's time has come, or the tiers have changed: whoever they name may be asked now."""
     _open_tiers(ws, chat, ws.departments[chat.department_id])
     ws.open_chats[chat.id] = None
     ws.touch(chat)
@@ -96,7 +95,6 @@ def depart(ws: Workspace, chat: Chat, phase: Phase) -> None:
     waited = chat.phase == "waiting" and chat.turned_away is None
     membership.lift_chat(ws, chat)
     chat.phase = phase
-    chat.announced = True
     chat.turned_away = None
     for key in ("wait", "relax", "tier"):
         ws.disarm(chat, key)
@@ -112,8 +110,8 @@ def depart(ws: Workspace, chat: Chat, phase: Phase) -> None:
     ws.touch(chat)
 
 
-def release(ws: Workspace, chat: Chat, *, wrap_up: bool) -> None:
-    """Takes a chat from its owner; with `wrap_up` the slot stays taken for the department's wrap-up time."""
+def release(ws: Workspace, chat: Chat, *, ended: bool) -> None:
+    """Takes a chat from its owner. Where it has ended and was answered, the slot stays taken for the department's wrap-up time."""
     owner_id = chat.owner_id
     if owner_id is None:
         return
@@ -123,13 +121,14 @@ def release(ws: Workspace, chat: Chat, *, wrap_up: bool) -> None:
         ws.disarm(chat, key)
     chat.owner_id = None
     chat.owner_wrote = False
-    seconds = ws.departments[chat.department_id].settings.routing.wrap_up_s if wrap_up else 0
+    routing = ws.departments[chat.department_id].settings.routing
+    seconds = routing.wrap_up_s if ended and chat.agent_replied else 0
     if seconds > 0 and not agent.removed:
         agent.wrap_ups[chat.id] = agent.wrap_ups.get(chat.id, 0) + chat.cost
         ws.arm(agent, f"wrap_up/{chat.id}", seconds)
     else:
         agent.load -= chat.cost
-    if wrap_up:
+    if ended:
         agent.idle_since_ms = ws.now_ms
     membership.place_agent(ws, agent, roomier=True)
 

@@ -37,9 +37,7 @@ def evolve(ws: Workspace, fact: Fact) -> None:  # noqa: PLR0915 - one table over
         case e.AgentHeartbeat():
             configuring.heartbeat(ws, fact)
         case e.VisitorIpBlocked():
-            if ws.agent(fact.by_agent_id) is not None and len(ws.profile.blocked) < BLOCKED_NETWORKS_MAX:
-                ws.profile.blocked[fact.ip] = ws.now_ms
-                ws.changed[("profile", "")] = None
+            _block(ws, fact)
         case e.VisitorIpUnblocked():
             if ws.agent(fact.by_agent_id) is not None and ws.profile.blocked.pop(fact.ip, None) is not None:
                 ws.changed[("profile", "")] = None
@@ -56,9 +54,7 @@ def evolve(ws: Workspace, fact: Fact) -> None:  # noqa: PLR0915 - one table over
         case DeadlineReached():
             _deadline(ws, fact)
         case d.ChatQueued():
-            ws.chats[fact.chat_id].announced = True
             ws.unannounced.pop(fact.chat_id, None)
-            ws.touch(ws.chats[fact.chat_id])
         case d.ChatOffered():
             _offered(ws, fact)
         case d.OfferWithdrawn():
@@ -85,6 +81,16 @@ def evolve(ws: Workspace, fact: Fact) -> None:  # noqa: PLR0915 - one table over
 
 
 # ---------------------------------------------------------------- inputs
+
+
+def _block(ws: Workspace, event: e.VisitorIpBlocked) -> None:
+    """Blocks a network, once; `decide` tells from `accepted` whether it was new."""
+    blocked = ws.profile.blocked
+    known = ws.agent(event.by_agent_id) is not None
+    if known and event.ip not in blocked and len(blocked) < BLOCKED_NETWORKS_MAX:
+        blocked[event.ip] = ws.now_ms
+        ws.accepted = event.ip
+        ws.changed[("profile", "")] = None
 
 
 def _requested(ws: Workspace, event: e.ChatRequested) -> None:
@@ -192,7 +198,7 @@ def _enter_for_people(ws: Workspace, chat: Chat, event: e.BotTransferRequested) 
     """Queues a bot's chat for agents; it is a bot transfer only if the bot had replied."""
     chat.transfer_requested = True
     chat.bot_transfer = chat.bot_replied
-    chat.rung = False
+    chat.rung = chat.rang_out = False
     chat.asked.clear()
     ws.disarm(chat, "idle")
     entering.enter(ws, chat, resolve(ws, event.department_id or chat.department_id, by_visitor=False))
@@ -211,7 +217,7 @@ def _deadline(ws: Workspace, due: DeadlineReached) -> None:
     if due.scope == "agent":
         if due.kind == "wrap_up":
             entering.end_wrap_up(ws, due.subject, due.argument)
-        elif due.kind == "heartbeat":
+        else:
             configuring.change_status(ws, ws.agents[due.subject], "offline")
         return
     chat = ws.chats[due.subject]
@@ -245,7 +251,6 @@ def _offered(ws: Workspace, fact: d.ChatOffered) -> None:
         ws.arm(chat, "offer", (fact.expires_in_ms or 0) / 1000)
     chat.offer.agent_ids.extend(fact.agent_ids)
     chat.rung = True
-    chat.announced = True
     ws.open_chats.pop(chat.id, None)
     ws.unannounced.pop(chat.id, None)
     department.last_asked_id = fact.agent_ids[-1]
@@ -275,6 +280,7 @@ def _withdrawn(ws: Workspace, fact: d.OfferWithdrawn) -> None:
             ws.touch(agent)
         elif fact.reason == "timed_out":
             chat.asked[agent_id] = "timed_out"
+            chat.rang_out = True
             if not offer.ring_all and offer.opened_ms >= agent.unanswered_until_ms:
                 agent.unanswered += 1
                 agent.unanswered_until_ms = ws.clock_ms
@@ -325,7 +331,7 @@ def _assigned(ws: Workspace, fact: d.ChatAssigned) -> None:
 
 def _unassigned(ws: Workspace, fact: d.ChatUnassigned) -> None:
     chat = ws.chats[fact.chat_id]
-    entering.release(ws, chat, wrap_up=False)
+    entering.release(ws, chat, ended=False)
     if fact.reason == "no_first_reply":
         chat.asked[fact.agent_id] = "no_reply"
     entering.enter(ws, chat, _resolve_again(ws, chat))
@@ -342,7 +348,7 @@ def _resolve_again(ws: Workspace, chat: Chat) -> Entry:
 def _missed(ws: Workspace, fact: d.ChatMissed) -> None:
     """The outcome is fixed; a bot that replied goes on serving, until the chat is closed."""
     chat = ws.chats[fact.chat_id]
-    entering.release(ws, chat, wrap_up=False)
+    entering.release(ws, chat, ended=True)
     entering.depart(ws, chat, "bot")
     chat.missed_reason = fact.reason
     chat.outcome = "missed"
@@ -358,7 +364,8 @@ def _reopened(ws: Workspace, fact: d.ChatReopened) -> None:
     ws.disarm_all(chat)
     chat.revision = fact.revision
     chat.started_ms = ws.now_ms
-    chat.agent_replied = chat.assigned_once = chat.bot_transfer = chat.transfer_requested = chat.rung = False
+    chat.agent_replied = chat.assigned_once = chat.bot_transfer = chat.transfer_requested = False
+    chat.rung = chat.rang_out = False
     chat.missed_reason = chat.outcome = chat.inbox = chat.ending_by = None
     chat.asked.clear()
     chat.served_ids.clear()
@@ -373,7 +380,7 @@ def _reopened(ws: Workspace, fact: d.ChatReopened) -> None:
 
 def _closed(ws: Workspace, fact: d.ChatClosed) -> None:
     chat = ws.chats[fact.chat_id]
-    entering.release(ws, chat, wrap_up=True)
+    entering.release(ws, chat, ended=True)
     entering.depart(ws, chat, "closed")
     ws.disarm_all(chat)
     chat.outcome = fact.outcome

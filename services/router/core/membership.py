@@ -25,7 +25,7 @@ def rank(department: Department, agent: Agent) -> Rank:
             return (agent.idle_since_ms, agent.id)
         case "round_robin":
             return (agent.id,)
-        case "tiers":
+        case _:
             return (tier_of(department, agent.id), agent.load, agent.last_assigned_ms, agent.id)
 
 
@@ -40,6 +40,9 @@ def tier_of(department: Department, agent_id: str) -> int:
 
 def place_agent(ws: Workspace, agent: Agent, *, roomier: bool = False) -> None:
     """Moves an agent to where they belong in each of their departments; `roomier`: they can take more than before."""
+    if agent.removed:
+        ws.touch(agent)
+        return
     now = category(agent)
     for department_id in ws.departments_of.get(agent.id, ()):
         ws.indexes[department_id].put(agent.id, now, rank(ws.departments[department_id], agent))

@@ -6,7 +6,7 @@ so nothing else is looked at (2-routing, Offers: never by polling).
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 
 from schemas.decisions import ChatAssigned, ChatOffered, ChatQueued, Ranked, Why
 from schemas.envelope import from_ms
@@ -33,7 +33,7 @@ def _turned_away(ws: Workspace) -> tuple[Emission, ...]:
         chat = ws.chats[chat_id]
         if chat.phase == "waiting" and chat.turned_away is not None:
             return endings.miss(ws, chat, detail=chat.turned_away)
-        if chat.phase == "waiting" and chat.bot_transfer and chat.offer is None:
+        if _waits(chat) and chat.bot_transfer and not chat.agent_replied:
             failure = endings.hopeless(ws, chat)
             if failure is not None:
                 return endings.miss(ws, chat, transfer=failure)
@@ -144,7 +144,7 @@ def _give(ws: Workspace, chat: Chat) -> tuple[Emission, ...]:
 def _offer(ws: Workspace, chat: Chat, offer_id: str, agents: list[Agent], why: Why) -> ChatOffered:
     timeout_ms = round(ws.departments[chat.department_id].settings.routing.offer_timeout_s * 1000)
     armed = chat.timers.get("offer")
-    left_ms = timeout_ms if armed is None else armed[0] - ws.clock_ms
+    left_ms = timeout_ms if armed is None else max(0, armed[0] - ws.clock_ms)
     return ChatOffered(
         chat_id=chat.id,
         offer_id=offer_id,
@@ -181,7 +181,11 @@ def _why(
 
 
 def _newcomer(ws: Workspace) -> tuple[Emission, ...]:
-    """An agent who got room joins the ring-alls that are open."""
+    """Whoever became a candidate joins the ring-alls that are open: agents who got room, and those a chat has opened to."""
+    for chat_id in ws.open_chats:
+        joining = _joining(ws, ws.chats[chat_id])
+        if joining:
+            return joining
     for agent_id in ws.open_agents:
         agent = ws.agents[agent_id]
         for department_id in ws.departments_of.get(agent_id, ()):
@@ -202,22 +206,35 @@ def _newcomer(ws: Workspace) -> tuple[Emission, ...]:
     return ()
 
 
+def _joining(ws: Workspace, chat: Chat) -> tuple[Emission, ...]:
+    """The candidates that a ring-all does not ask yet."""
+    offer = chat.offer
+    if offer is None or not offer.ring_all or chat.phase != "waiting":
+        return ()
+    free = RING_ALL_MAX - len(offer.agent_ids)
+    new = (one for one in _candidates(ws, chat, {}) if not one.asked and one.agent.id not in offer.agent_ids)
+    joining = list(islice(new, max(0, free)))
+    if not joining:
+        return ()
+    why = Why(rule="ring_all/newcomer", rank=joining[0].rank)
+    return (_offer(ws, chat, offer.id, [candidate.agent for candidate in joining], why),)
+
+
 def _announcement(ws: Workspace) -> tuple[Emission, ...]:
     """A chat that entered a queue in this step, and that nobody was asked for."""
-    for chat_id in ws.unannounced:
-        chat = ws.chats[chat_id]
-        if not _waits(chat):
-            continue
-        position = ws.indexes[chat.department_id].waiting.index(place(chat)) + 1
-        return (
-            ChatQueued(
-                chat_id=chat.id,
-                department_id=chat.department_id,
-                position=position,
-                estimated_wait_s=_estimate_s(ws.departments[chat.department_id], position),
-            ),
-        )
-    return ()
+    chat_id = next(iter(ws.unannounced), None)
+    if chat_id is None:
+        return ()
+    chat = ws.chats[chat_id]
+    position = ws.indexes[chat.department_id].waiting.index(place(chat)) + 1
+    return (
+        ChatQueued(
+            chat_id=chat.id,
+            department_id=chat.department_id,
+            position=position,
+            estimated_wait_s=_estimate_s(ws.departments[chat.department_id], position),
+        ),
+    )
 
 
 def _estimate_s(department: Department, position: int) -> float | None:

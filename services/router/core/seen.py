@@ -32,8 +32,9 @@ class Seen:
         return True
 
     def restore(self, workspace_id: str, key: str, at_ms: int) -> None:
-        """Takes a stored id; they come oldest first."""
+        """Takes a stored id; they come oldest first. One that was forgotten and came again stands at its later time."""
         ids = self._ids.setdefault(workspace_id, {})
+        ids.pop(key, None)
         ids[key] = at_ms
         if len(ids) > SEEN_MAX:
             del ids[next(iter(ids))]

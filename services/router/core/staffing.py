@@ -103,12 +103,14 @@ def department_deleted(ws: Workspace, event: e.DepartmentDeleted) -> tuple[Emiss
 
 
 def ip_blocked(ws: Workspace, event: e.VisitorIpBlocked) -> tuple[Emission, ...]:
-    """The mail about a block, where the department wants it."""
+    """The mail about a block, once, where the department wants it."""
     agent = ws.agent(event.by_agent_id)
     if agent is None:
         return (refuse(ws, "unknown_agent", "the agent is not known", subject=event.by_agent_id),)
     if event.ip not in ws.profile.blocked:
         return (refuse(ws, "limit_exceeded", "too many networks are blocked"),)
+    if ws.accepted != event.ip:
+        return ()
     chat = ws.chats.get(event.chat_id or "")
     wanted = event.department_id or (chat.department_id if chat is not None else ws.default_id)
     department = ws.departments.get(wanted) or ws.departments[ws.default_id]

@@ -70,7 +70,6 @@ class Chat:
     generation: int = 0
     started_ms: int = 0
     entered_ms: int = 0
-    announced: bool = True
     turned_away: MissedDetail | None = None
     entry_notes: tuple[str, ...] = ()
     wanted_skills: tuple[str, ...] = ()
@@ -88,6 +87,7 @@ class Chat:
     transfer_requested: bool = False
     bot_transfer: bool = False
     rung: bool = False
+    rang_out: bool = False
     served_ids: list[str] = field(default_factory=list)
     participant_ids: list[str] = field(default_factory=list)
     ending_by: str | None = None
@@ -244,11 +244,11 @@ class Workspace:
         self.changed[(type(entity).__name__.lower(), entity.id)] = None
 
     def arm(self, entity: Chat | Agent, key: str, after_s: float) -> None:
-        """Sets a timer anew on the deadline clock; 0 seconds means never."""
+        """Sets a timer anew on the deadline clock, at least a millisecond ahead, so time always passes; 0 seconds means never."""
         self.disarm(entity, key)
         if after_s <= 0:
             return
-        due = (self.clock_ms + round(after_s * 1000), self.next_sequence())
+        due = (self.clock_ms + max(1, round(after_s * 1000)), self.next_sequence())
         entity.timers[key] = due
         self.agenda.add(self._due(entity, key, due))
         self.touch(entity)

@@ -64,6 +64,3 @@ class Agenda:
     def first(self) -> Due | None:
         """The next timer to go off, or None."""
         return self._due[0] if self._due else None
-
-    def __len__(self) -> int:
-        return len(self._due)

@@ -1,0 +1,279 @@
+"""Random days of a small workspace, nonsense included, for the property tests.
+
+The one rule: a day is the beginning of an endless stream that a seed gives, so a failure is two numbers, and Hypothesis shrinks
+the length. (Drawn choice by choice, long days overrun Hypothesis's buffer, and short ones hardly ring anybody.) What depends on
+the router's answers, such as offer ids, is looked up when the day is played.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from random import Random
+from typing import Any
+
+from hypothesis import strategies as st
+
+from schemas import events as e
+from schemas.types import CHANNELS, Channel, Status
+from services.router.core.partition import Emitted
+from services.router.core.state import Chat, Emission
+from tests.router.scenes import OFFICE, Scene
+
+AGENTS = ("ann", "bob", "cyd")
+DEPARTMENTS = ("acme", OFFICE, "sales")
+CHATS = tuple(f"c{number}" for number in range(14))
+NEW = "new"
+"""Stands for the next free chat id."""
+BOT = "bot"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One of those who are being asked answers."""
+
+    which: int
+    accepts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One of those who own a chat writes."""
+
+    which: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Time passes; in a log with ticks, with so many of them."""
+
+    seconds: float
+    ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """A publisher sends its last event again."""
+
+
+Happening = e.Event | Answer | Reply | Pass | Repeat
+
+TIME_OUTS_S = (0.0, 1.0, 3.0, 5.0, 30.0, 60.0)
+DAY_MAX = 120
+COSTS: tuple[dict[Channel, int], ...] = ({}, {}, {"email": 2}, {"web": 2})
+STATUSES: tuple[Status, ...] = ("online", "online", "online", "away", "offline")
+EMAIL = e.EmailSettings(
+    unattended=e.MailSwitch(True, "desk@acme.test"),
+    feedback=e.MailSwitch(True, "desk@acme.test, , boss@acme.test"),
+    ip_blocked=e.MailSwitch(True, "desk@acme.test"),
+)
+BRIEF_HOURS = e.Hours((e.Span("mon", "09:00", "09:01"),), ("2026-11-30",))
+
+
+class Dice:
+    """Draws happenings from a seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = Random(seed)
+        self.one = self.rng.choice
+
+    def some(self, *names: str, most: int) -> tuple[str, ...]:
+        return tuple(self.one(names) for _ in range(self.rng.randint(0, most)))
+
+    def anybody(self) -> str:
+        return self.one((*AGENTS * 5, "ghost"))
+
+    def routing(self) -> e.Routing:
+        one = self.one
+
+        def time_out() -> float:
+            return one(TIME_OUTS_S)
+
+        return e.Routing(
+            mode=one(("offer", "offer", "ring_all", "auto")),
+            strategy=one(("least_loaded", "round_robin", "longest_idle", "tiers")),
+            tiers=tuple(
+                e.Tier(self.some(*AGENTS, most=2), time_out()) for _ in range(self.rng.randint(0, 3))
+            ),
+            offer_timeout_s=time_out(),
+            wait_timeout_s=time_out(),
+            first_reply_timeout_s=time_out(),
+            decline_cooldown_s=time_out(),
+            wrap_up_s=time_out(),
+            idle_close_s=one((0.0, 10.0)),
+            max_queue=one((0, 0, 0, 1, 3)),
+            overflow_department_id=one((None, None, *DEPARTMENTS)),
+            channel_cost=one(COSTS),
+            no_answer_limit=one((0, 0, 1, 2)),
+            offline_grace_s=time_out(),
+            offline_policy=one(("requeue", "keep")),
+            priority_head_start_s=one(({}, {"vip": 10.0})),
+            skills_relax_s=time_out(),
+            after_hours=one(("miss", "queue")),
+        )
+
+    def department(self) -> e.DepartmentConfigured:
+        return e.DepartmentConfigured(
+            department_id=self.one(DEPARTMENTS),
+            name="Name",
+            visibility=self.one(("public", "public", "private")),
+            enabled=self.one((True, True, True, False)),
+            agent_ids=self.some(*AGENTS, "ghost", most=4),
+            routing=self.routing(),
+            email=self.one((e.EmailSettings(), EMAIL)),
+            hours=self.one((None, None, None, BRIEF_HOURS)),
+        )
+
+    def agent(self) -> e.AgentConfigured:
+        return e.AgentConfigured(
+            agent_id=self.one(AGENTS),
+            name="Name",
+            role=self.one(("agent", "admin")),
+            max_chats=self.one((1, 1, 2, 3, 0)),
+            skills=self.one(({}, {"tax": 1.0}, {"tax": 0.0})),
+            languages=self.one(((), ("ja",), ("ja", "ja"))),
+        )
+
+    def presence(self) -> e.AgentPresence:
+        return e.AgentPresence(self.anybody(), self.one(STATUSES), self.one((True, False)))
+
+    def request(self) -> e.ChatRequested:
+        return e.ChatRequested(
+            chat_id=self.one((NEW,) * 11 + CHATS[:1]),
+            channel=self.one(("web", "web", "email", "line")),
+            question="How?",
+            visitor=e.Visitor(
+                visitor_id="v",
+                email=self.one((None, "", "v@example.test")),
+                ip=self.one((None, "10.0.0.1", "not an address")),
+                language=self.one((None, "ja")),
+            ),
+            department_id=self.one((OFFICE, OFFICE, OFFICE, "sales", "sales", "acme", None, "nowhere")),
+            bot_id=self.one((None, None, BOT)),
+            priority=self.one((None, "vip")),
+            skills=self.one(((), (), (), ("tax",))),
+        )
+
+    def message(self) -> e.ChatMessage:
+        sender = e.Sender(self.one(("visitor", "bot", "bot", "trigger", "system")))
+        if self.rng.random() < 0.2:
+            sender = e.Sender("agent", self.one((None, self.anybody())))
+        return e.ChatMessage(self.one(CHATS), "m", sender, "Text.", self.one((False, False, False, True)))
+
+    def end(self) -> e.ChatEndRequested:
+        by = e.By(self.one(("visitor", "agent", "bot", "system")), self.one((None, self.anybody())))
+        return e.ChatEndRequested(self.one(CHATS), by, self.one((0.0, 0.0, 3.0)))
+
+    def transfer(self) -> e.BotTransferRequested:
+        bot = self.one((BOT, BOT, BOT, "other"))
+        return e.BotTransferRequested(self.one(CHATS), bot, self.one((None, None, *DEPARTMENTS)))
+
+    def rare(self) -> Happening:
+        chat_id, agent_id = self.one(CHATS), self.anybody()
+        return self.one(
+            (
+                e.WorkspaceConfigured("Acme", channels=self.one((("web",), CHANNELS, CHANNELS))),
+                e.DepartmentDeleted(self.one((*DEPARTMENTS, "nowhere"))),
+                e.AgentDeleted(agent_id),
+                e.AgentHeartbeat(agent_id),
+                e.VisitorIpBlocked(self.one(("10.0.0.0/8", "10.0.0.1/32")), agent_id),
+                e.VisitorIpUnblocked("10.0.0.0/8", agent_id),
+                e.VisitorUpdated(chat_id, e.VisitorPatch(email="late@example.test")),
+                e.VisitorReturned(chat_id),
+                e.ChatFeedback(chat_id, self.rng.randint(1, 5), agent_id=self.one((None, agent_id))),
+                e.ChatTransferRequested(chat_id, agent_id),
+                e.CrmConfigured("embedded"),
+                self.one((e.OfferAccepted, e.OfferDeclined))("NO-SUCH-OFFER", chat_id, agent_id),
+                Repeat(),
+            )
+        )
+
+    def next(self) -> Happening:
+        draws: tuple[tuple[int, Callable[[], Happening]], ...] = (
+            (20, self.request),
+            (15, lambda: Pass(self.one((0.0, 0.5, 1.0, 3.0, 3.0, 20.0, 70.0)), self.rng.randint(1, 4))),
+            (10, self.message),
+            (10, lambda: Reply(self.rng.randint(0, 11))),
+            (20, lambda: Answer(self.rng.randint(0, 11), self.one((True, True, False)))),
+            (6, lambda: e.VisitorLeft(self.one(CHATS))),
+            (4, self.end),
+            (8, self.transfer),
+            (6, self.presence),
+            (2, self.agent),
+            (2, self.department),
+            (4, self.rare),
+        )
+        draw = self.rng.choices([draw for _, draw in draws], [weight for weight, _ in draws])[0]
+        return draw()
+
+
+def stream(seed: int) -> Iterator[Happening]:
+    """An endless day: mostly it opens with two departments whose agents are online."""
+    dice = Dice(seed)
+    if dice.rng.random() < 0.9:
+        yield from (replace(dice.agent(), agent_id=agent_id) for agent_id in AGENTS)
+        for department_id in DEPARTMENTS[1:]:
+            drawn = replace(dice.department(), department_id=department_id, enabled=True, hours=None)
+            yield replace(drawn, agent_ids=dice.some(*AGENTS, most=3) or AGENTS)
+        yield from (e.AgentPresence(agent_id, "online") for agent_id in AGENTS)
+    while True:
+        yield dice.next()
+
+
+days: st.SearchStrategy[list[Happening]] = st.builds(
+    lambda seed, length: list(islice(stream(seed), length)),
+    st.integers(0, 2**32),
+    st.integers(1, DAY_MAX) | st.integers(DAY_MAX // 2, DAY_MAX),
+)
+
+
+def play(scene: Scene, day: list[Happening]) -> Scene:
+    """Lets a day happen."""
+    for happening in day:
+        happen(scene, happening)
+    scene.wait(0)
+    return scene
+
+
+def happen(scene: Scene, happening: Happening) -> None:
+    match happening:
+        case Answer():
+            asked = _asked(scene)
+            if asked:
+                chat_id, agent_id = asked[happening.which % len(asked)]
+                (scene.accept if happening.accepts else scene.decline)(agent_id, chat_id)
+        case Reply():
+            owned = [(chat.id, chat.owner_id) for chat in _chats(scene) if chat.owner_id is not None]
+            if owned:
+                scene.write("agent", *owned[happening.which % len(owned)])
+        case e.ChatRequested(chat_id="new"):
+            scene.say(replace(happening, chat_id=f"c{len(_chats(scene))}"))
+        case Pass():
+            if scene.ticks:
+                for _ in range(happening.ticks):
+                    scene.wait(happening.seconds / happening.ticks)
+                    scene.tick()
+            else:
+                scene.at(scene.now_s + happening.seconds)
+        case Repeat():
+            if scene.entries:
+                last = scene.entries[-1]
+                scene.entries.append(replace(last, offset=len(scene.entries), at_ms=scene.now_ms))
+                scene.emitted += scene.partition.apply(scene.entries[-1])
+        case _:
+            scene.say(happening)
+
+
+def _chats(scene: Scene) -> list[Chat]:
+    ws = scene.partition.workspaces.get(scene.workspace_id)
+    return [] if ws is None else list(ws.chats.values())
+
+
+def _asked(scene: Scene) -> list[tuple[str, str]]:
+    """Everybody who is being asked, with the chat."""
+    return [(chat.id, agent_id) for chat in _chats(scene) if chat.offer for agent_id in chat.offer.agent_ids]
+
+
+def with_cause(emitted: Emitted) -> Any:
+    """The decision or notice as a reader of its topic has it."""
+    data: Emission = emitted.data
+    return replace(data, cause=emitted.cause)

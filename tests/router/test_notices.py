@@ -5,7 +5,7 @@ import pytest
 from schemas import decisions as d
 from schemas import events as e
 from schemas import notices as n
-from services.router.core.evolve import BLOCKED_NETWORKS_MAX
+from services.router.core.blocking import NETWORKS_MAX
 from tests.router.scenes import Scene
 
 DESK = e.MailSwitch(True, " desk@acme.test, boss@acme.test ,, desk@acme.test")
@@ -131,7 +131,7 @@ def test_only_agents_block_and_unblock() -> None:
 
 def test_the_number_of_blocks_is_limited() -> None:
     scene = desk()
-    for number in range(BLOCKED_NETWORKS_MAX):
+    for number in range(NETWORKS_MAX):
         assert scene.say(e.VisitorIpBlocked(f"10.0.{number >> 8}.{number & 255}/32", "ann")) == []
     assert scene.say(e.VisitorIpBlocked("11.0.0.1/32", "ann")) == ["refused: limit_exceeded"]
     assert scene.say(e.VisitorIpBlocked("10.0.0.0/32", "ann")) == []

@@ -10,7 +10,7 @@ from schemas import events as e
 from schemas import notices as n
 from schemas.envelope import from_ms
 from services.router.core import deadlines, endings, mail, placement, staffing
-from services.router.core.departments import blocked
+from services.router.core.blocking import is_blocked
 from services.router.core.endings import End
 from services.router.core.ids import mint
 from services.router.core.permissions import may_end
@@ -112,7 +112,7 @@ def _requested(ws: Workspace, event: e.ChatRequested) -> tuple[Emission, ...]:
         return ()
     if chat is not None:
         return (refuse(ws, "chat_already_exists", "the chat id is in use", subject=event.chat_id),)
-    if blocked(ws, event.visitor.ip):
+    if is_blocked(ws, event.visitor.ip):
         return (refuse(ws, "visitor_blocked", "the visitor's address is blocked", subject=event.chat_id),)
     return (refuse(ws, "channel_disabled", f"channel {event.channel} is off", subject=event.chat_id),)
 

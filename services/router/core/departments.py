@@ -5,7 +5,6 @@ see one answer.
 """
 
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
 from typing import Literal
 
 from schemas.types import MissedDetail
@@ -87,19 +86,3 @@ def _overflow(ws: Workspace, start: Department) -> Department | None:
         passed.append(target.id)
         department = target
     return None
-
-
-def blocked(ws: Workspace, ip: str | None) -> bool:
-    """Whether a visitor's address lies in a blocked network; what is no address is in none."""
-    if ip is None or not ws.profile.blocked:
-        return False
-    try:
-        address = ip_address(ip.strip())
-    except ValueError:
-        return False
-    prefixes = {int(network.rpartition("/")[2]) for network in ws.profile.blocked}
-    return any(
-        str(ip_network((address, prefix), strict=False)) in ws.profile.blocked
-        for prefix in sorted(prefixes)
-        if prefix <= address.max_prefixlen
-    )

@@ -6,15 +6,14 @@ The one rule: it decides nothing. Folding a log's inputs and decisions through i
 from schemas import decisions as d
 from schemas import events as e
 from schemas import notices as n
-from services.router.core import configuring, entering, membership
-from services.router.core.departments import Entry, blocked, choose, resolve
+from services.router.core import blocking, configuring, entering, membership
+from services.router.core.departments import Entry, choose, resolve
 from services.router.core.permissions import may_end
 from services.router.core.state import Chat, Offer, Workspace
 from services.router.core.timers import DeadlineReached
 
 KNOWN_CLOSED_S = 24 * 3600
 KNOWN_MISSED_S = 30 * 24 * 3600
-BLOCKED_NETWORKS_MAX = 10_000
 
 Fact = e.Event | DeadlineReached | d.Decision | n.Notice
 
@@ -39,8 +38,8 @@ def evolve(ws: Workspace, fact: Fact) -> None:  # noqa: PLR0915 - one table over
         case e.VisitorIpBlocked():
             _block(ws, fact)
         case e.VisitorIpUnblocked():
-            if ws.agent(fact.by_agent_id) is not None and ws.profile.blocked.pop(fact.ip, None) is not None:
-                ws.changed[("profile", "")] = None
+            if ws.agent(fact.by_agent_id) is not None:
+                blocking.unblock(ws, fact.ip)
         case e.ChatRequested():
             _requested(ws, fact)
         case e.ChatMessage():
@@ -85,19 +84,15 @@ def evolve(ws: Workspace, fact: Fact) -> None:  # noqa: PLR0915 - one table over
 
 def _block(ws: Workspace, event: e.VisitorIpBlocked) -> None:
     """Blocks a network, once; `decide` tells from `accepted` whether it was new."""
-    blocked = ws.profile.blocked
-    known = ws.agent(event.by_agent_id) is not None
-    if known and event.ip not in blocked and len(blocked) < BLOCKED_NETWORKS_MAX:
-        blocked[event.ip] = ws.now_ms
+    if ws.agent(event.by_agent_id) is not None and blocking.block(ws, event.ip):
         ws.accepted = event.ip
-        ws.changed[("profile", "")] = None
 
 
 def _requested(ws: Workspace, event: e.ChatRequested) -> None:
     """A new chat, unless its id is in use, its address is blocked or its channel is off: `decide` refuses those."""
     if (
         event.chat_id in ws.chats
-        or blocked(ws, event.visitor.ip)
+        or blocking.is_blocked(ws, event.visitor.ip)
         or event.channel not in ws.profile.settings.channels
     ):
         return

@@ -4,6 +4,7 @@ The one rule: whoever changes an agent or a chat calls `place_agent` or `place_c
 the change is noted there for the drain.
 """
 
+from services.router.core import blocking
 from services.router.core.index import Category, DepartmentIndex, Place, Rank
 from services.router.core.state import Agent, Chat, Department, Workspace
 
@@ -125,6 +126,7 @@ def lift_chat(ws: Workspace, chat: Chat) -> None:
 
 def rebuild(ws: Workspace) -> None:
     """Makes every index from the stored entities, after a restore."""
+    blocking.rebuild(ws)
     for department in ws.departments.values():
         staff(ws, department, before=())
     for chat in sorted(ws.chats.values(), key=lambda chat: chat.sequence):

@@ -181,6 +181,7 @@ class Workspace:
         self.departments_of: dict[str, list[str]] = {}
         self.owned: dict[str, dict[str, None]] = {}
         self.ringing: dict[str, dict[str, None]] = {}
+        self.block_prefixes: dict[tuple[int, int], int] = {}
         # the step under way
         self.now_ms = 0
         self.clock_ms = 0

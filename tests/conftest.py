@@ -23,3 +23,8 @@ def own_kafka() -> Iterator[str]:
     """Return the bootstrap address of a broker of the test file's own: for workers, whose topics have fixed names."""
     with EmbeddedKafka() as broker:
         yield broker.bootstrap
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run what needs no broker first: the quickest tests fail first."""
+    items.sort(key=lambda item: item.get_closest_marker("kafka") is not None)

@@ -32,6 +32,7 @@ async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     world.request("c1")
     world.say("c1", f"hi {HOSTILE}")
     world.say("c1", "THE WHISPER", kind="agent", internal=True)
+    world.say("c1", "お待ちください", kind="trigger")
     world.say("c1", "ようこそ", kind="agent")
     world.tag("c1", "<i>tag</i>")
     world.now_ms += 60_000
@@ -61,6 +62,7 @@ async def test_a_transcript_in_japanese(client: httpx.AsyncClient) -> None:
     assert "hanako@example.com" in page
     assert "2026/11/21 18:00:00" in page, "the start, in the workspace's time zone"
     assert "ようこそ" in page
+    assert "<b>自動メッセージ</b>" in page, "whoever has no name is called by what they are"
     assert "<b>Ann</b>" in page, "the agent's name from the chat, where their message has none"
     assert "対応済み" in page
 

@@ -1,4 +1,4 @@
-# Everything a newcomer runs. One rule: a recipe ends in `exec`, so that Ctrl-C reaches the program and not a shell around it.
+# Everything a newcomer runs. One rule: what runs long is started by `exec`, so that Ctrl-C reaches the program and not a shell around it.
 
 PYTHON_OLDEST := 3.11
 UV_VERSION := 0.13.8

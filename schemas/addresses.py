@@ -8,7 +8,7 @@ import email_validator
 _PRIVATE = ("local", "localhost", "test")
 
 for _domain in _PRIVATE:
-    # The library's own way to allow them: https://pypi.org/project/email-validator/, "special use domain names".
+    # The library's own way to allow them: its documentation, "special use domain names".
     if _domain in email_validator.SPECIAL_USE_DOMAIN_NAMES:
         email_validator.SPECIAL_USE_DOMAIN_NAMES.remove(_domain)
 

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Generic, Literal, TypeVar
 
-from pydantic import AwareDatetime
-
-from schemas.types import Audience, Id, Name
+from schemas.types import Audience, Id, Moment, Name
 
 TypeName = TypeVar("TypeName")
 Data = TypeVar("Data")
@@ -23,7 +21,7 @@ class Envelope(Generic[TypeName, Data]):
     id: Id
     source: Name
     type: TypeName
-    time: AwareDatetime
+    time: Moment
     workspaceid: Id
     data: Data
     audience: Audience | None = None
@@ -37,7 +35,7 @@ class PartitionEnvelope(Generic[TypeName, Data]):
     id: Id
     source: Name
     type: TypeName
-    time: AwareDatetime
+    time: Moment
     data: Data
 
 

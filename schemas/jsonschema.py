@@ -78,8 +78,18 @@ def _tidied(node: Any, *, names: bool = False) -> Any:
         return [_tidied(item) for item in node]
     if not isinstance(node, dict):
         return node
+    if not names and len(node.get("patternProperties", {})) == 1:
+        node = _plain_map(node)
     return {
         key: _tidied(item, names=not names and key in ("properties", "$defs"))
         for key, item in node.items()
         if names or key != "title"
     }
+
+
+def _plain_map(node: Schema) -> Schema:
+    """Say of a map whose keys have a pattern what the codec does: it refuses other keys, where `patternProperties` lets them pass."""
+    ((pattern, values),) = node["patternProperties"].items()
+    plain = {key: item for key, item in node.items() if key != "patternProperties"}
+    names = {**plain.get("propertyNames", {}), "pattern": pattern}
+    return {**plain, "additionalProperties": values, "propertyNames": names}

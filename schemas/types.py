@@ -3,11 +3,12 @@
 All times inside the services are integer milliseconds since the epoch; settings carry seconds, as the contract does.
 """
 
+from datetime import UTC, datetime
 from ipaddress import ip_network
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
 TEXT_CHARS_MAX = 16 * 1024
 QUESTION_CHARS_MAX = 4 * 1024
@@ -31,12 +32,19 @@ def _network(text: str) -> str:
         raise ValueError("an IP address or a CIDR range was expected") from None
 
 
-Id = Annotated[str, StringConstraints(min_length=1, max_length=128)]
-Name = Annotated[str, StringConstraints(max_length=256)]
-Text = Annotated[str, StringConstraints(max_length=TEXT_CHARS_MAX)]
-Question = Annotated[str, StringConstraints(max_length=QUESTION_CHARS_MAX)]
-Address = Annotated[str, StringConstraints(max_length=320)]
-Addresses = Annotated[str, StringConstraints(max_length=4_096)]
+WITHOUT_NUL = r"^[^\x00]*$"
+"""PostgreSQL takes no NUL character in any text, so a record that holds one is refused at the edge, where that can be told."""
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=WITHOUT_NUL)]
+Name = Annotated[str, StringConstraints(max_length=256, pattern=WITHOUT_NUL)]
+Text = Annotated[str, StringConstraints(max_length=TEXT_CHARS_MAX, pattern=WITHOUT_NUL)]
+Question = Annotated[str, StringConstraints(max_length=QUESTION_CHARS_MAX, pattern=WITHOUT_NUL)]
+Address = Annotated[str, StringConstraints(max_length=320, pattern=WITHOUT_NUL)]
+Addresses = Annotated[str, StringConstraints(max_length=4_096, pattern=WITHOUT_NUL)]
+Moment = Annotated[
+    AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9000, 1, 1, tzinfo=UTC))
+]
+"""A time that stays a time in every zone and in milliseconds; some publishers write year 1 for "none"."""
 Clock = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 Day = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$")]
 Zone = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_known_zone)]

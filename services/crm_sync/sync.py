@@ -6,6 +6,7 @@ broke off: then the CRM is asked for the marker before anything is sent again.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from time import time
 from typing import Protocol
@@ -187,7 +188,7 @@ class Sync:
         email = usable_address(transcript.visitor.email)
         workspace_id = job.workspace_id
         # Two conversations of a newcomer that end together make one lead: the second search finds it.
-        async with self._one_at_a_time(workspace_id, email_key(email or "")):
+        async with nullcontext() if email is None else self._one_at_a_time(workspace_id, email_key(email)):
             try:
                 step = await self._next_step(job, email)
             except EffectFailure as failure:

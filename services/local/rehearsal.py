@@ -16,7 +16,7 @@ from services.router.core.partition import Emitted, Entry, Partition
 
 TICK_SOURCE = "/services/router"
 TICK_LIMIT_INTERVALS = 3
-"""A tick moves the clock by at most three intervals (3 s at one tick a second; 2-routing, Time)."""
+"""A tick moves the clock by at most three intervals (3 s at one tick a second; the contract, Time)."""
 _SETTLE_MS_MAX = 3_600_000
 """So long after the day, in its own time, a rehearsal ends though chats are open: the core has lost one."""
 

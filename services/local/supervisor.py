@@ -93,7 +93,7 @@ class Supervisor:
         worker = self._workers[name]
         self._running[name] = processes.spawn(
             [sys.executable, "-m", worker.module],
-            environment={**os.environ, **worker.environment},
+            environment={**_surroundings(), **worker.environment},
             # Not where the user stands: a folder named `services` there would be imported instead of ours.
             folder=self._logs,
             output=self.log_file(name),
@@ -141,3 +141,8 @@ def _answers_ready(port: int) -> bool:
         return False
     finally:
         connection.close()
+
+
+def _surroundings() -> dict[str, str]:
+    """Return the environment without settings of other workers: a CHAT_GROUP of the shell would put all four into one group."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("CHAT_")}

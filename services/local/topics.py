@@ -70,7 +70,7 @@ async def ensure_topics(
             for topic in present
             if existing[topic.name] != partitions
         ]
-        differences += await _config_differences(admin, present)
+        differences += await _config_differences(admin, present, replicas=replicas)
         return Report(tuple(topic.name for topic in missing), tuple(differences))
     finally:
         await admin.close()
@@ -82,7 +82,10 @@ async def _create(
     if not topics:
         return
     answer = await admin.create_topics(
-        [NewTopic(topic.name, partitions, replicas, topic_configs=topic.config) for topic in topics]
+        [
+            NewTopic(topic.name, partitions, replicas, topic_configs=_config(topic, replicas))
+            for topic in topics
+        ]
     )
     for name, code, *message in answer.topic_errors:
         # "Exists" means another process created it at this moment, by the same contract.
@@ -105,11 +108,18 @@ async def _all_led(admin: AIOKafkaAdminClient, names: list[str], *, partitions: 
     )
 
 
-async def _config_differences(admin: AIOKafkaAdminClient, topics: tuple[Topic, ...]) -> list[Difference]:
+def _config(topic: Topic, replicas: int) -> dict[str, str]:
+    """Return the settings; with three replicas an acknowledged record stands in two, so one broker's loss loses nothing."""
+    return topic.config if replicas < _REPLICAS_MAX else {**topic.config, "min.insync.replicas": "2"}
+
+
+async def _config_differences(
+    admin: AIOKafkaAdminClient, topics: tuple[Topic, ...], *, replicas: int
+) -> list[Difference]:
     if not topics:
         return []
     answers = await admin.describe_configs(
-        [ConfigResource(ConfigResourceType.TOPIC, topic.name, dict(topic.config)) for topic in topics]
+        [ConfigResource(ConfigResourceType.TOPIC, topic.name, _config(topic, replicas)) for topic in topics]
     )
     found: dict[str, dict[str, str]] = {}
     for answer in answers:
@@ -120,6 +130,6 @@ async def _config_differences(admin: AIOKafkaAdminClient, topics: tuple[Topic, .
     return [
         Difference(topic.name, setting, wanted, found[topic.name].get(setting, "unknown to this Kafka"))
         for topic in topics
-        for setting, wanted in sorted(topic.config.items())
+        for setting, wanted in sorted(_config(topic, replicas).items())
         if found[topic.name].get(setting) != wanted
     ]

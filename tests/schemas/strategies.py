@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import StringConstraints
 from pydantic.fields import FieldInfo
 
-from schemas.types import Clock, Day, Network, Zone
+from schemas.types import WITHOUT_NUL, Clock, Day, Network, Zone
 
 INT_MAX = 2**53
 TEXT_CHARS_MAX = 40
@@ -62,7 +62,7 @@ def _limited(hint: Any, notes: tuple[Any, ...]) -> st.SearchStrategy[Any]:
     for note in notes:
         if isinstance(note, StringConstraints):
             limits |= {"min_length": note.min_length, "max_length": note.max_length}
-            assert note.pattern is None, "give it a strategy of its own"
+            assert note.pattern in (None, WITHOUT_NUL), "give it a strategy of its own"
         elif isinstance(note, FieldInfo):
             for limit in note.metadata:
                 limits |= {name: getattr(limit, name) for name in limit.__slots__ if hasattr(limit, name)}
@@ -71,6 +71,7 @@ def _limited(hint: Any, notes: tuple[Any, ...]) -> st.SearchStrategy[Any]:
     least = limits.get("min_length") or 0
     if hint is str:
         return st.text(
+            alphabet=st.characters(exclude_characters="\x00", exclude_categories=["Cs"]),
             min_size=least, max_size=min(limits.get("max_length") or TEXT_CHARS_MAX, TEXT_CHARS_MAX)
         )
     if hint is int:

@@ -189,6 +189,12 @@ POISON: dict[str, tuple[bytes | str | None, str]] = {
         raw("agent.heartbeat.v1", {"agent_id": "a"}, time="2026-11-21T09:00:00"),
         "time: string given",
     ),
+    **{
+        f"time {text}": (raw("agent.heartbeat.v1", {"agent_id": "a"}, time=text), "time: string given")
+        for text in ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00")
+    },
+    "NUL in an id": (raw("agent.heartbeat.v1", {"agent_id": "a\0b"}), "data.agent_id: string given"),
+    "NUL in a text": (raw("chat.requested.v1", request(question="a\0b")), "data.question: string given"),
     "time is a number": (raw("agent.heartbeat.v1", {"agent_id": "a"}, time=1), "time: number given"),
     "data is a list": (raw("agent.heartbeat.v1", [SECRET]), "data: array given"),
     "data is missing": (raw("agent.heartbeat.v1", None), "data: missing"),

@@ -118,7 +118,7 @@ BREAKING: dict[str, tuple[Change, str]] = {
     ),
     "input field of a nested part loses its default": (
         lambda doc: part(doc, "Routing")["properties"]["offer_timeout_s"].update(default=30),
-        "data.routing.offer_timeout_s: the default was 20, is 30",
+        "data.routing.offer_timeout_s: the default was 20.0, is 30",
     ),
     "input list takes other items": (
         lambda doc: data(doc, "department.configured.v1")["properties"]["agent_ids"].update(

@@ -18,7 +18,7 @@ from services.router.core.state import Agent, Department, Workspace
 from services.router.core.timers import Agenda
 
 HEARTBEAT_LIMIT_S = 60
-"""Silence after which an agent who has sent heartbeats counts as offline (2-routing, Inputs)."""
+"""Silence after which an agent who has sent heartbeats counts as offline (the contract, Inputs)."""
 
 
 def workspace_configured(ws: Workspace, event: WorkspaceConfigured) -> None:

@@ -1,6 +1,6 @@
 """How a chat ends: handled, handled by its bot, or missed, and for which reason.
 
-The one rule: `reason` is a table read from the top; the first row that fits is the answer (2-routing, When is a chat missed).
+The one rule: `reason` is a table read from the top; the first row that fits is the answer (the contract, When is a chat missed).
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Deterministic ids: live and offline runs over one log give every decision, offer and notice the same id.
 
-The one rule: 26 base32 digits of sha256 over workspace, cause and a running number (2-routing, Decisions).
+The one rule: 26 base32 digits of sha256 over workspace, cause and a running number (the contract, Decisions).
 """
 
 from base64 import b32encode

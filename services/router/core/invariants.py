@@ -1,4 +1,4 @@
-"""The invariants of the router, checked over what was read and what was decided (2-routing, Invariants).
+"""The invariants of the router, checked over what was read and what was decided (the contract, Invariants).
 
 The one rule: it never decides. It follows the recorded decisions with naive books of its own (1, 3), and looks at the state
 that `evolve` makes of them by plain scans, without the indexes the router chooses by (2, 4, 5).

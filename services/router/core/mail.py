@@ -8,15 +8,13 @@ from schemas.events import MailSwitch
 from schemas.notices import Letter
 from services.router.core.state import Department, Workspace
 
-ADDRESSES_MAX = 50
-
 
 def addresses(switch: MailSwitch) -> tuple[str, ...]:
-    """The comma-separated addresses of a switch that is on, each once, in order, at most 50."""
+    """The comma-separated addresses of a switch that is on, each once, in order."""
     if not switch.enabled:
         return ()
     parts = (part.strip() for part in switch.addresses.split(","))
-    return tuple(dict.fromkeys(part for part in parts if part))[:ADDRESSES_MAX]
+    return tuple(dict.fromkeys(part for part in parts if part))
 
 
 def plan(ws: Workspace, department: Department) -> MailPlan:

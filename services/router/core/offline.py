@@ -1,7 +1,7 @@
 """The plain run: the core over a log, without a broker.
 
 The one rule: a log that holds ticks is run by them; in one that holds none, deadlines fire at their exact time, after the
-events of the same instant (2-routing, The offline run).
+events of the same instant (the contract, The offline run).
 """
 
 from collections.abc import Iterable, Iterator

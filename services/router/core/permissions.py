@@ -1,4 +1,4 @@
-"""Who may do what (2-routing, Who may). Everything not listed is refused.
+"""Who may do what (the contract, Who may). Everything not listed is refused.
 
 The one rule: a permission is a question about the state as it is; asking changes nothing.
 """

@@ -1,7 +1,7 @@
 """The drain: who gets which waiting chat, as soon as room or candidates appear.
 
 The one rule: a pair of a waiting chat and a candidate can only have appeared with the chats and agents that this step opened,
-so nothing else is looked at (2-routing, Offers: never by polling).
+so nothing else is looked at (the contract, Offers: never by polling).
 """
 
 from collections.abc import Iterator
@@ -238,7 +238,7 @@ def _announcement(ws: Workspace) -> tuple[Emission, ...]:
 
 
 def _estimate_s(department: Department, position: int) -> float | None:
-    """Position times the mean gap between the last 20 departures; None before there are 20 (2-routing, Decisions)."""
+    """Position times the mean gap between the last 20 departures; None before there are 20 (the contract, Decisions)."""
     departures = department.departures_ms
     if len(departures) < DEPARTURES_KEPT:
         return None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 SEEN_MS = 24 * 3600 * 1000
 SEEN_MAX = 200_000
-"""Both limits per workspace (2-routing, Envelope)."""
+"""Both limits per workspace (the contract, Envelope)."""
 
 
 class Seen:

@@ -72,7 +72,8 @@ def _limited(hint: Any, notes: tuple[Any, ...]) -> st.SearchStrategy[Any]:
     if hint is str:
         return st.text(
             alphabet=st.characters(exclude_characters="\x00", exclude_categories=["Cs"]),
-            min_size=least, max_size=min(limits.get("max_length") or TEXT_CHARS_MAX, TEXT_CHARS_MAX)
+            min_size=least,
+            max_size=min(limits.get("max_length") or TEXT_CHARS_MAX, TEXT_CHARS_MAX),
         )
     if hint is int:
         return st.integers(limits.get("ge", -INT_MAX), limits.get("le", INT_MAX))

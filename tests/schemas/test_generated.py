@@ -1,6 +1,5 @@
 """What is generated from the contract: no drift, valid after its own standards, and of one mind with the codec."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +63,24 @@ def test_every_type_of_the_codec_stands_on_one_topic() -> None:
     assert len(IDS) == len(set(IDS))
 
 
-def test_the_asyncapi_document_is_valid() -> None:
-    meta = json.loads((HERE / "asyncapi-3.0.0.json").read_text(encoding="utf-8"))
-    validator = jsonschema.Draft7Validator(meta)
+def test_the_asyncapi_document_has_what_the_standard_asks_for() -> None:
     document = asyncapi.document()
-    assert [error.message for error in validator.iter_errors(document)] == []
-    del document["info"]["version"]
-    assert list(validator.iter_errors(document)), "the validator must be able to refuse"
+    assert document["asyncapi"] == "3.0.0"
+    assert document["info"]["title"]
+    assert document["info"]["version"]
+    addresses = [channel["address"] for channel in document["channels"].values()]
+    assert sorted(addresses) == sorted(channel.topic for channel in CHANNELS)
+    for operation in document["operations"].values():
+        assert operation["action"] in ("send", "receive")
+        channel = operation["channel"]["$ref"]
+        assert channel.startswith("#/channels/")
+        for message in operation.get("messages", []):
+            assert message["$ref"].startswith(f"{channel}/messages/"), "a message of the operation's channel"
+    messages = document["components"]["messages"]
+    assert sorted(message["name"] for message in messages.values()) == sorted(IDS)
+    assert all(
+        message["payload"]["$ref"].startswith("#/components/schemas/") for message in messages.values()
+    )
 
 
 def test_every_reference_of_the_asyncapi_document_leads_somewhere() -> None:

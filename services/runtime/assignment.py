@@ -24,7 +24,7 @@ class Assignment:
         self._make_task = make_task
         self._make_ticker = make_ticker
         self._runs: dict[int, asyncio.Task[None]] = {}
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._leaving: dict[int, set[asyncio.Task[None]]] = {}
         self._known = False
         self._stopping = False
 
@@ -46,7 +46,7 @@ class Assignment:
                 self._end(partition)
         for partition in sorted(partitions - set(self.tasks)):
             task = self.tasks[partition] = self._make_task(partition)
-            before = self._runs.get(partition)
+            before = frozenset(self._leaving.get(partition, ()))
             run = asyncio.create_task(self._run(task, before), name=f"partition-{partition}")
             run.add_done_callback(self._ended)
             self._runs[partition] = run
@@ -54,14 +54,16 @@ class Assignment:
     def _end(self, partition: int) -> None:
         """Cancels a task; its transaction, if any, is ended by the next owner."""
         del self.tasks[partition]
-        run = self._runs[partition]
+        run = self._runs.pop(partition)
         run.cancel()
-        self._leaving.add(run)
-        run.add_done_callback(self._leaving.discard)
+        leaving = self._leaving.setdefault(partition, set())
+        leaving.add(run)
+        run.add_done_callback(leaving.discard)
 
-    async def _run(self, task: PartitionTask, before: "asyncio.Task[None] | None") -> None:
-        if before is not None:
-            await asyncio.wait({before})
+    async def _run(self, task: PartitionTask, before: "frozenset[asyncio.Task[None]]") -> None:
+        if before:
+            # All of them, not the last one only: they share the partition's inputs, and each closes them when it ends.
+            await asyncio.wait(before)
         ticker = None
         if self._make_ticker is not None:
             ticker = asyncio.create_task(self._make_ticker(task).run(), name=f"ticks-{task.partition}")
@@ -95,7 +97,7 @@ class Assignment:
         await self._gone()
 
     async def _gone(self) -> None:
-        runs = {*self._runs.values(), *self._leaving}
+        runs = set(self._runs.values()).union(*self._leaving.values())
         if runs:
             await asyncio.wait(runs)
         if self.failed.done():

@@ -18,7 +18,7 @@ from services.runtime.broker import Batch, Offsets
 from services.runtime.failures import TaskCorrupted, TaskMigrated, WorkerFailed
 from services.runtime.inbox import Inbox
 from services.runtime.kafka import RETRY_BACKOFF_MS, bounded, close_or_fail
-from services.runtime.logs import explain, log
+from services.runtime.logs import explain, log, reason_of
 from services.runtime.metrics import Metrics
 from services.runtime.ports import InputRecord
 from services.runtime.settings import RuntimeSettings
@@ -86,7 +86,9 @@ class KafkaInputs:
         )
 
     async def reassigned(self, *, wait_ms: int) -> None:
-        """Ends with the next assignment, or after `wait_ms`."""
+        """Ends with the next assignment, when the group stops, or after `wait_ms`."""
+        if self._group.stopping:
+            return
         self.reassigned_event.clear()
         try:
             async with asyncio.timeout(wait_ms / 1000):
@@ -128,6 +130,7 @@ class KafkaGroup:
         assigned: Callable[[frozenset[int], bool], None],
     ) -> None:
         self.listener_error: Exception | None = None
+        self.stopping = False
         self.turns = asyncio.Semaphore(settings.transactions_max)
         self._settings = settings
         self._topics = topics
@@ -138,7 +141,6 @@ class KafkaGroup:
         self._owned: frozenset[int] = frozenset()
         self._paused: set[int] = set()
         self._generation = -1
-        self._stopping = False
         self._positions_s = 0.0
         self._consumer: Any = None
 
@@ -199,7 +201,7 @@ class KafkaGroup:
 
     def stop(self) -> None:
         """Ends the fetch loop soon, and tells everybody who waits for records."""
-        self._stopping = True
+        self.stopping = True
         for inputs in self._inputs.values():
             inputs.inbox.stop()
             inputs.reassigned_event.set()
@@ -217,11 +219,11 @@ class KafkaGroup:
         """Joins and fetches until stopped. Raises WorkerFailed: membership can't be repaired from inside."""
         await self._start()
         try:
-            while not self._stopping:
+            while not self.stopping:
                 pages = await self._consumer.getmany(timeout_ms=FETCH_WAIT_MS)
                 if self.listener_error is not None:
                     raise WorkerFailed(
-                        f"An assignment failed: {self.listener_error}."
+                        f"An assignment failed: {reason_of(self.listener_error)}."
                     ) from self.listener_error
                 for at, records in pages.items():
                     self._deliver(at, records)

@@ -76,6 +76,12 @@ def explain(error: BaseException) -> dict[str, Any]:
     return told
 
 
+def reason_of(error: BaseException) -> str:
+    """The same for use within a sentence: the type, and the text only where that can't quote a record."""
+    kind = type(error).__name__
+    return f"{kind}: {error}" if isinstance(error, _SAFE_MESSAGES) and str(error) else kind
+
+
 def _frames(trace: TracebackType | None) -> list[str]:
     frames = traceback.extract_tb(trace)[-FRAMES_MAX:]
     return [

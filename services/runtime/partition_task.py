@@ -14,7 +14,7 @@ from schemas.codec import Poison, UnknownType
 from services.runtime.broker import Batch, Changelog, Clock, Delivery, Inputs, Offsets, Row, Writer
 from services.runtime.deadletter import DeadLetterLimit, dead_letter
 from services.runtime.failures import TaskCorrupted, TaskMigrated, WorkerFailed
-from services.runtime.logs import explain, log
+from services.runtime.logs import explain, log, reason_of
 from services.runtime.metrics import Metrics
 from services.runtime.ports import InputRecord, Processor, ProcessorFactory
 from services.runtime.restore import restore
@@ -162,6 +162,8 @@ class PartitionTask:
                 self._ports.inputs.close()
                 self._enter(Phase.STANDING_BACK)
                 await writer.close()
+            if self._stopping:
+                break
             if wait_ms is None:
                 await self._ports.clock.sleep(self._backoff_s())
             else:
@@ -324,7 +326,7 @@ class PartitionTask:
         _log.warning("task_failed", partition=self.partition, in_a_row=self._failures, error=explain(error))
         if self._failures >= self._limits.failures_max:
             raise WorkerFailed(
-                f"Partition {self.partition} failed {self._failures} times in a row; the last time: {error or type(error)}."
+                f"Partition {self.partition} failed {self._failures} times in a row; the last time: {reason_of(error)}."
             ) from error
 
     def _backoff_s(self) -> float:

@@ -1,6 +1,7 @@
 """The frame of a worker process: settings, logs, event loop, signals, exit code.
 
-The one rule: it always ends. SIGTERM and SIGINT ask the parts to finish; what has not ended after the grace time is left.
+The one rule: it always ends. SIGTERM, SIGINT and the first failure of a part ask the others to finish; what has not ended
+after the grace time is left.
 Exit codes: 0 stopped, 1 failed or not ended in time, 2 settings that can't be used.
 """
 
@@ -61,11 +62,15 @@ async def _guarded(
     def ask_to_stop(name: str) -> None:
         if not stop.is_set():
             _log.info("signal", signal=name)
-            _end_soon(settings.grace_s)
             stop.set()
+
+    async def limit_the_stop() -> None:
+        await stop.wait()  # set by a signal, or by a part that has failed
+        _end_soon(settings.grace_s)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ask_to_stop, number.name)
+    limiting = asyncio.create_task(limit_the_stop(), name="grace")
     try:
         await work(settings, stop)
     except WorkerFailed as error:
@@ -75,6 +80,7 @@ async def _guarded(
         _log.critical("worker_failed", reason="a bug", error=explain(error))
         return EXIT_FAILED
     finally:
+        limiting.cancel()
         _end_soon(settings.grace_s)  # closing the loop waits for what libraries have left running
     _log.info("stopped")
     return EXIT_STOPPED

@@ -95,6 +95,8 @@ class Runner:
                     _log.info("stopping")
                     group.stop()
                     await assignment.stop()
+                else:
+                    self._context.stop.set()  # a part has failed: from here on the grace time runs
             finally:
                 for each in (watching, stopping, fetching):
                     each.cancel()

@@ -4,9 +4,9 @@ The one rule: every queue, wait, batch and retry of the runtime has its limit he
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SECRETS_FOLDER = Path("/run/secrets")
@@ -42,7 +42,9 @@ class RuntimeSettings(BaseSettings):
         default="INFO", description="least level that is logged"
     )
     grace_s: float = Field(
-        default=12.0, gt=0, description="how long SIGTERM may take before the process ends anyway"
+        default=16.0,
+        gt=0,
+        description="how long a stop, by SIGTERM or a failure, may take before the process ends anyway",
     )
 
     session_timeout_ms: int = Field(
@@ -72,7 +74,9 @@ class RuntimeSettings(BaseSettings):
         default=30.0, gt=0, description="how long taking a partition over may wait for Kafka"
     )
     stop_limit_s: float = Field(
-        default=15.0, gt=0, description="how long a producer may take to close before the process ends"
+        default=12.0,
+        gt=0,
+        description="how long a producer may take to close before the process ends; less than `CHAT_GRACE_S`",
     )
     stall_limit_s: float = Field(
         default=120.0,
@@ -90,6 +94,15 @@ class RuntimeSettings(BaseSettings):
     dead_letters_per_minute_max: int = Field(
         default=300, ge=0, description="dead letters in a minute after which the worker stops"
     )
+
+    @model_validator(mode="after")
+    def _a_hanging_client_is_told_of(self) -> Self:
+        if self.stop_limit_s >= self.grace_s:
+            raise ValueError(
+                "CHAT_STOP_LIMIT_S must be less than CHAT_GRACE_S, or a producer that hangs while it is closed takes the "
+                "whole grace time, and nothing says which one it was."
+            )
+        return self
 
     @property
     def heartbeat_interval_ms(self) -> int:

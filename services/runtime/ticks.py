@@ -15,7 +15,7 @@ from services.runtime.metrics import Metrics
 FRESH_INTERVALS = 2
 """A partition has caught up, as far as ticks go, when its last record is younger than this many intervals."""
 LIMIT_INTERVALS = 3
-"""A tick moves the deadline clock by at most so many intervals: 3 s at one a second (2-routing, Time)."""
+"""A tick moves the deadline clock by at most so many intervals: 3 s at one a second, as the contract says."""
 _GOLDEN = 0.618
 """Spreads the partitions' ticks evenly over the interval, whatever their number."""
 

@@ -23,6 +23,8 @@ class Task:
         self.phase = Phase.STANDING_BACK
         self._log = log
         self.end = asyncio.Event()
+        self.may_close = asyncio.Event()
+        self.may_close.set()
         self.error: Exception | None = None
 
     @property
@@ -36,6 +38,7 @@ class Task:
             await self.end.wait()
         finally:
             await asyncio.sleep(0)  # closing a producer takes a turn
+            await self.may_close.wait()
             self._log.append(f"end {self.partition}")
         if self.error is not None:
             raise self.error
@@ -77,6 +80,20 @@ async def test_a_partition_that_comes_back_waits_for_its_old_task() -> None:
     stage.assignment.assigned(frozenset(), False)
     await stage.assigned(0)
     assert stage.log == ["begin 0", "end 0", "begin 0"]
+    await asyncio.wait_for(stage.assignment.stop(), LIMIT_S)
+
+
+async def test_a_partition_that_comes_back_twice_waits_for_the_first_of_its_tasks_too() -> None:
+    stage = Stage()
+    await stage.assigned(0)
+    stage.made[0].may_close.clear()
+    for partitions in ((), (0,), (), (0,)):
+        await stage.assigned(*partitions)
+    assert stage.log == ["begin 0"], "the first still closes, and would close the inputs of the third"
+    stage.made[0].may_close.set()
+    await stage.assigned(0)
+    assert stage.log == ["begin 0", "end 0", "begin 0"]
+    assert [task.running for task in stage.made] == [True, False, True], "the second never began"
     await asyncio.wait_for(stage.assignment.stop(), LIMIT_S)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
@@ -55,6 +56,16 @@ async def test_a_transient_failure_is_given_up_after_its_tries_and_opens_no_circ
             await target.call(do)
     assert len(calls) == 9
     assert metrics.value("circuit_open", target="sink") == 0
+
+
+async def test_however_patient_a_caller_is_it_sees_soon_that_the_downstream_is_back() -> None:
+    loop = asyncio.get_running_loop()
+    patient = replace(QUICK, wait_initial_ms=60_000, wait_max_ms=60_000, wait_away_ms=1)
+    do, calls = failing(Unavailable("timeout"), Unavailable("timeout"))
+    started_s = loop.time()
+    assert await downstream(limits=patient).call(do) == "done"
+    assert len(calls) == 3
+    assert loop.time() - started_s < 30
 
 
 async def test_a_refusal_is_final() -> None:

@@ -163,6 +163,36 @@ async def test_a_record_in_flight_is_never_committed_past(kafka: str) -> None:
 
 
 @pytest.mark.kafka
+async def test_a_record_of_a_revoked_partition_is_left_to_the_next_owner(kafka: str) -> None:
+    seen: list[str] = []
+
+    async def handle(_envelope: Any) -> None:
+        if seen:
+            seen.append("handled")
+            return
+        seen.append("begun")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            seen.append("given up")
+
+    async with topic_on(kafka) as topic, producer_of(kafka) as producer:
+        await producer.send_and_wait(topic, record(0), key=WORKSPACE.encode())
+        async with running(kafka, topic, handle) as (_app, _run, metrics):
+            await until(lambda: seen == ["begun"])
+            assert metrics.value("records_in_total", topic=topic) in (None, 0)
+            async with running(kafka, topic, handle) as (_second, _second_run, others):
+                await until(lambda: len(seen) == 3)
+
+                def counted() -> float:
+                    return sum(each.value("records_in_total", topic=topic) or 0 for each in (metrics, others))
+
+                await until(lambda: counted() == 1)
+        assert seen == ["begun", "given up", "handled"]
+        assert await committed(kafka, f"group-{topic}", topic) == 1
+
+
+@pytest.mark.kafka
 async def test_what_cannot_be_read_is_a_dead_letter_and_what_is_unknown_is_skipped(kafka: str) -> None:
     seen: list[str] = []
 

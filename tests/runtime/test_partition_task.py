@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 
 import pytest
+from pydantic import BaseModel
 
 from services.runtime.broker import Row
 from services.runtime.failures import TaskCorrupted, TaskMigrated, WorkerFailed
+from services.runtime.logs import explain
 from services.runtime.partition_task import Phase
 from services.runtime.ports import Change, InputRecord, OutputRecord
 from tests.runtime.counting import BUG, POISON, SILENT, UNKNOWN, Counting
@@ -220,6 +222,49 @@ async def test_failures_in_a_row_back_off_and_then_end_the_process() -> None:
         await stage.task().run()
     assert stage.clock.slept_s == sorted(stage.clock.slept_s)
     assert len(stage.clock.slept_s) == 5
+
+
+async def test_the_sentence_about_failures_in_a_row_quotes_no_record() -> None:
+    class Number(BaseModel):
+        number: int
+
+    class Failing(Counting):
+        def changes(self) -> Iterable[Change]:
+            Number.model_validate({"number": "my phone is 12"})
+            return super().changes()
+
+    stage = Stage()
+    stage.publish(*VALUES)
+    with pytest.raises(WorkerFailed, match=r"the last time: ValidationError\.$") as failed:
+        await stage.task(lambda _partition: Failing(OUTPUT)).run()
+    assert "my phone is 12" in str(failed.value.__cause__), "the cause does quote it"
+    assert "my phone is 12" not in str(explain(failed.value))
+
+
+async def test_a_safe_reason_is_told_in_the_sentence_about_failures_in_a_row() -> None:
+    stage = Stage()
+    stage.fail("start", TaskCorrupted("chat-3: fencing: no answer in time"), times=99)
+    with pytest.raises(WorkerFailed, match="TaskCorrupted: chat-3: fencing: no answer in time"):
+        await stage.task().run()
+
+
+@pytest.mark.parametrize("error", [TaskCorrupted("no answer in time"), TaskMigrated("fenced")])
+async def test_a_failure_while_stopping_waits_for_nothing(error: Exception) -> None:
+    stage = Stage()
+    stage.publish(*VALUES)
+    task = stage.task()
+
+    def fail_after_the_stop(step: str) -> None:
+        if step == "commit":
+            task.stop()
+            raise error
+
+    stage.broker.fault = fail_after_the_stop
+    await task.run()
+    assert task.phase is Phase.STOPPED
+    assert stage.broker.calls[-1] == "close"
+    assert stage.inputs is not None
+    assert (stage.clock.slept_s, stage.inputs.waited_ms) == ([], [])
 
 
 async def test_a_producer_that_can_not_be_closed_ends_the_process() -> None:

@@ -4,11 +4,15 @@ import asyncio
 import io
 import json
 import logging
+import os
+import signal
 import socket
+import subprocess
 import sys
 
 import httpx
 import pytest
+from pydantic import ValidationError
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
@@ -24,9 +28,10 @@ from services.runtime.links import (
 )
 from services.runtime.logs import configure_logs, explain, log
 from services.runtime.metrics import DEFINITIONS, Metrics
-from services.runtime.process import EXIT_SETTINGS, main_of
-from services.runtime.runner import Context, run_parts
+from services.runtime.process import EXIT_FAILED, EXIT_SETTINGS, main_of
+from services.runtime.runner import Context, Runner, run_parts
 from services.runtime.settings import RuntimeSettings
+from tests.runtime.counting import Counting
 
 SECRET = "a secret of some length"
 
@@ -164,6 +169,69 @@ async def test_the_first_part_that_fails_stops_the_others_and_is_raised() -> Non
     assert finished == [True]
 
 
+HANGING = """
+import asyncio
+from services.runtime.failures import WorkerFailed
+from services.runtime.process import main_of
+from services.runtime.runner import Context, run_parts
+from services.runtime.settings import RuntimeSettings
+
+async def fails(_context):
+    raise WorkerFailed("no disk")
+
+async def hangs(_context):
+    print("runs", flush=True)
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            pass
+
+async def work(_settings, stop):
+    await run_parts(Context(stop), [hangs, *PARTS])
+
+main_of(RuntimeSettings, work)
+"""
+"""A worker with a part that does not end, whatever it is told."""
+
+
+@pytest.mark.parametrize("told_by", ["failure", "signal"])
+def test_a_part_that_hangs_is_left_after_the_grace_time(told_by: str) -> None:
+    parts = "[fails]" if told_by == "failure" else "[]"
+    with subprocess.Popen(
+        [sys.executable, "-c", HANGING.replace("PARTS", parts)],
+        env={**os.environ, "CHAT_GRACE_S": "0.2", "CHAT_STOP_LIMIT_S": "0.1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "runs\n"
+            if told_by == "signal":
+                process.send_signal(signal.SIGTERM)
+            told = process.communicate(timeout=20)[1]
+        finally:
+            process.kill()
+    assert process.returncode == EXIT_FAILED
+    assert "grace_time_over" in told
+
+
+async def test_a_runner_that_fails_tells_the_others_before_it_lets_go() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        settings = RuntimeSettings(
+            bootstrap=f"127.0.0.1:{nobody.getsockname()[1]}", start_limit_s=0.01, io_limit_s=1.0
+        )
+        context = Context(asyncio.Event())
+        runner = Runner(
+            context, settings=settings, inputs=("in",), changelog="state", factory=lambda _: Counting("out")
+        )
+        with pytest.raises(WorkerFailed, match="No Kafka answers"):
+            await asyncio.wait_for(runner.run(), 20)
+    assert context.stop.is_set()
+
+
 # ---------------------------------------------------------------- logs
 
 
@@ -229,3 +297,9 @@ def test_settings_that_can_not_be_used_are_named_without_their_value(
     told = capsys.readouterr().err
     assert told.startswith("CHAT_HTTP_PORT: ")
     assert "99999999" not in told
+
+
+def test_a_producer_may_not_take_the_whole_grace_time_to_close() -> None:
+    assert RuntimeSettings().stop_limit_s < RuntimeSettings().grace_s
+    with pytest.raises(ValidationError, match="CHAT_STOP_LIMIT_S must be less than CHAT_GRACE_S"):
+        RuntimeSettings(grace_s=5.0, stop_limit_s=5.0)

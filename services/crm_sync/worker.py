@@ -23,8 +23,6 @@ from services.runtime.ledger import Ledger
 from services.runtime.metrics import Metrics
 from services.runtime.process import main_of
 
-FORGET_INTERVAL_S = 3_600
-
 
 async def run(settings: CrmSyncSettings, stop: asyncio.Event) -> None:
     """Run crm_sync until `stop` is set. Raises WorkerFailed when it can't go on."""
@@ -65,7 +63,7 @@ async def run(settings: CrmSyncSettings, stop: asyncio.Event) -> None:
         )
         app.on(topics.TRANSCRIPTS, codec.transcripts, sync.transcript, concurrency=settings.crm_concurrency)
         app.on(topics.NOTICES, codec.notices, sync.notice, concurrency=settings.crm_concurrency)
-        forgetting = asyncio.create_task(_forget(ledger))
+        forgetting = asyncio.create_task(ledger.keep_forgetting(lambda: int(time() * 1000)))
         stack.callback(forgetting.cancel)
         await _together(app, configuration, stop)
 
@@ -91,13 +89,6 @@ def _feed_token(settings: CrmSyncSettings) -> str | None:
         raise WorkerFailed(
             "CHAT_CRM_FEED_TOKEN_FILE must name a readable file with at least 16 characters, or be left out."
         ) from error
-
-
-async def _forget(ledger: Ledger) -> None:
-    """Keep the ledger from growing for ever."""
-    while True:
-        await ledger.forget(now_ms=int(time() * 1000))
-        await asyncio.sleep(FORGET_INTERVAL_S)
 
 
 def main() -> None:

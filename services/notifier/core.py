@@ -28,7 +28,6 @@ from schemas.transcripts import TranscriptCompleted
 from schemas.types import Language
 
 RECIPIENTS_MAX = 50
-LINK_KEPT_MS = 30 * 24 * 3600 * 1000
 _ID_DIGITS = 26
 _PLAIN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -77,7 +76,7 @@ class Rules:
 
     salt: bytes
     link: Callable[[str, str, int, int], str]
-    """Gives the address of a transcript page: workspace, chat, revision, and when the link expires in milliseconds."""
+    """Gives the address of a transcript page: workspace, chat, revision, and the milliseconds its lifetime counts from."""
     default_language: Language = "en"
 
 
@@ -225,4 +224,4 @@ def header_id(text: str) -> str:
 
 
 def _page(envelope: Envelope[str, Any], rules: Rules, chat_id: str, revision: int) -> str:
-    return rules.link(envelope.workspaceid, chat_id, revision, to_ms(envelope.time) + LINK_KEPT_MS)
+    return rules.link(envelope.workspaceid, chat_id, revision, to_ms(envelope.time))

@@ -1,8 +1,9 @@
 """From a record to its outcome: claim, send, settle, report.
 
 The one rule: a record is done when every recipient has an outcome in `chat.deliveries.v1`. What the ledger holds as
-settled is not sent again; an outcome that may not have been written is written again, under the same id.
-SMTP can't be asked whether a mail arrived: after a crash in the middle of sending, it is sent again with the same Message-ID.
+settled is not sent again, nor what this process remembers to have sent; an outcome that may not have been written is written again, under the same id.
+SMTP can't be asked whether a mail arrived: after a crash in the middle of sending, or without an answer, it is sent again
+with the same Message-ID.
 """
 
 import asyncio
@@ -16,13 +17,17 @@ from schemas.outcomes import MailSettled
 from schemas.topics import DELIVERIES
 from services.notifier.core import Mail, Recipient, Rules, compose, digest
 from services.notifier.message import Scribe, Written
-from services.runtime.effects import Downstream, Refused, Transient
+from services.runtime.effects import Downstream, Refused, Transient, Unknown
 from services.runtime.ledger import Ledger
 from services.runtime.logs import log
 from services.runtime.metrics import Metrics
 
 SOURCE: Final = "/services/notifier"
 SENT: Final = "sent"
+UNKNOWN_TRIES_MAX: Final = 4
+"""Times a mail is sent whose answer never comes; each may have reached its recipients."""
+UNSETTLED_MAX: Final = 10_000
+"""Mails sent whose outcome the ledger would not take, remembered: more than any worker has in flight."""
 
 
 class Posts(Protocol):
@@ -62,6 +67,7 @@ class Mailer:
         self._write = write
         self._metrics = metrics
         self._now_ms = now_ms
+        self._unsettled: dict[str, dict[str, str]] = {}
         self._log = log(__name__)
 
     async def handle(self, envelope: Envelope[str, Any]) -> None:
@@ -71,45 +77,66 @@ class Mailer:
             return
         targets = [recipient.target for recipient in mail.recipients]
         standings = await self._ledger.claim(mail.effect_id, targets, now_ms=self._now_ms())
-        outcomes = {
-            target: standing.outcome for target, standing in standings.items() if standing.state == "settled"
-        }
-        todo = tuple(each for each in mail.recipients if standings[each.target].state in {"new", "unknown"})
+        outcomes: dict[str, str] = {}
+        for target, standing in standings.items():
+            if standing.state == "settled":
+                assert standing.outcome is not None, "settled without an outcome: it may not have been sent"
+                outcomes[target] = standing.outcome
+        done = {target for target, standing in standings.items() if standing.state in {"settled", "reported"}}
+        todo = tuple(each for each in mail.recipients if each.target not in done)
         if todo:
             outcomes.update(await self._delivered(mail, todo))
-        await self._report(
-            mail, {target: outcome or SENT for target, outcome in outcomes.items()}, envelope.id
-        )
+        await self._report(mail, outcomes, envelope.id)
 
     async def _delivered(self, mail: Mail, todo: tuple[Recipient, ...]) -> dict[str, str]:
-        """The outcome of each recipient, settled in the ledger as soon as it is known."""
-        outcomes = {each.target: each.refused for each in todo if each.refused is not None}
-        if outcomes:
-            await self._ledger.settle(mail.effect_id, outcomes, now_ms=self._now_ms())
-        left = {each.address: each.target for each in todo if each.refused is None}
+        """The outcome of each recipient, settled in the ledger before anything else is waited for."""
+        outcomes = dict(self._unsettled.get(mail.effect_id, {}))
+        outcomes.update({each.target: each.refused for each in todo if each.refused is not None})
+        await self._settle(mail.effect_id, outcomes)
+        left = {each.address: each.target for each in todo if each.target not in outcomes}
         if not left:
             return outcomes
         written = self._scribe.write(mail, tuple(each for each in todo if each.refused is None))
+        unknown = 0
 
-        async def send() -> None:
-            refused = await self._post.send(written, tuple(left))
+        async def send() -> dict[str, str]:
+            """What became of those who got an answer for good; nothing here is waited for once the mail is away."""
+            nonlocal unknown
+            try:
+                refused = await self._post.send(written, tuple(left))
+            except Unknown as error:
+                unknown += 1
+                if unknown >= UNKNOWN_TRIES_MAX:
+                    raise Refused(error.code) from None
+                raise
             settled = {
                 left.pop(address): SENT if failure is None else failure.code
                 for address in tuple(left)
                 if not isinstance(failure := refused.get(address), Transient)
             }
-            await self._ledger.settle(mail.effect_id, settled, now_ms=self._now_ms())
-            outcomes.update(settled)
-            if left:
+            if not settled:
                 raise next(failure for failure in refused.values() if isinstance(failure, Transient))
+            self._remember(mail.effect_id, settled)
+            return settled
 
-        try:
-            await self._server.call(send)
-        except (Refused, Transient) as failure:
-            given_up = dict.fromkeys(left.values(), failure.code)
-            await self._ledger.settle(mail.effect_id, given_up, now_ms=self._now_ms())
-            outcomes.update(given_up)
+        while left:
+            try:
+                settled = await self._server.call(send)
+            except (Refused, Transient) as failure:
+                settled = dict.fromkeys(left.values(), failure.code)
+                left.clear()
+            await self._settle(mail.effect_id, settled)
+            outcomes.update(settled)
         return outcomes
+
+    def _remember(self, effect_id: str, outcomes: dict[str, str]) -> None:
+        self._unsettled.setdefault(effect_id, {}).update(outcomes)
+        if len(self._unsettled) > UNSETTLED_MAX:
+            del self._unsettled[next(iter(self._unsettled))]
+
+    async def _settle(self, effect_id: str, outcomes: dict[str, str]) -> None:
+        await self._ledger.settle(effect_id, outcomes, now_ms=self._now_ms())
+        self._unsettled.pop(effect_id, None)
 
     async def _report(self, mail: Mail, outcomes: dict[str, str], cause_id: str) -> None:
         writes: list[Awaitable[None]] = []

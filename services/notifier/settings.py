@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field
 
 from schemas.addresses import usual_form
 from schemas.types import Language
 from services.notifier.smtp import Server, Tls
-from services.runtime.settings import RuntimeSettings
+from services.runtime.links import LinkSettings
 
 
-class NotifierSettings(RuntimeSettings):
+class NotifierSettings(LinkSettings):
     """What the notifier can be told beyond what every worker can."""
 
     group: str = Field(default="chat-notifier", min_length=1, description="consumer group")
@@ -33,9 +33,6 @@ class NotifierSettings(RuntimeSettings):
     )
     mail_language: Language = Field(default="en", description="language of mails about the CRM")
     ledger_url: str = Field(default="sqlite:///chat-notifier.db", description="database of the ledger")
-    public_url: str = Field(default="http://127.0.0.1:9103", description="base of the links in mails")
-    link_secret: SecretStr | None = Field(default=None, description="secret the links are signed with")
-    link_secret_file: Path | None = Field(default=None, description="file that holds it")
 
     def server(self) -> Server:
         """Return the SMTP server, its password read from the file."""
@@ -48,12 +45,6 @@ class NotifierSettings(RuntimeSettings):
             password=password,
             local_hostname=self.mail_from.rpartition("@")[2],
         )
-
-    def secret(self) -> str:
-        """Return the secret of the links, or nothing where none is set."""
-        if self.link_secret_file is not None:
-            return _first_line(self.link_secret_file)
-        return self.link_secret.get_secret_value() if self.link_secret is not None else ""
 
 
 def _first_line(path: Path) -> str:

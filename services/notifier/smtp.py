@@ -1,7 +1,8 @@
 """Sending over SMTP: connections, and what a server's answers mean.
 
     421, no answer, no connection, TLS or login failing   Unavailable: the server, not the mail
-    4xx                                                   Transient: this mail or recipient, later
+    4xx                                                   Transient: this mail or recipient, minutes later
+    no answer after the message                           Unknown: it may have been taken
     5xx                                                   Refused, for all or for one recipient
 
 The one rule: a connection serves a few mails in a row, then a fresh one is made; one on which anything went wrong is
@@ -19,12 +20,25 @@ from typing import Literal, Self
 import aiosmtplib
 from aiosmtplib import SMTPException, SMTPRecipientRefused, SMTPResponseException
 
+from services.notifier.core import RECIPIENTS_MAX
 from services.notifier.message import Written
-from services.runtime.effects import Refused, Transient, Unavailable
+from services.runtime.effects import Limits, Refused, Transient, Unavailable, Unknown
 
 MAILS_PER_CONNECTION_MAX = 50
 IDLE_S_MAX = 2.0
 COMMAND_S_MAX = 20.0
+ANSWER_S_MAX = 600.0
+"""For the message and the answer after its final dot; less brings double mails (RFC 5321, 4.5.3.2.6)."""
+UNKNOWN_WAIT_S = 30.0
+"""Before a mail is sent again that may have been taken."""
+CONNECT_STEPS_MAX = 10
+"""Commands before and after a mail's recipients: connecting, greetings, TLS, login, sender."""
+MAIL_LIMITS = Limits(
+    call_ms_max=int(1000 * ((CONNECT_STEPS_MAX + RECIPIENTS_MAX) * COMMAND_S_MAX + ANSWER_S_MAX)),
+    attempts_max=15,
+    wait_max_ms=60_000,
+)
+"""Tries of a 4xx over six minutes, since grey lists commonly turn a mail away for five."""
 Tls = Literal["auto", "starttls", "tls", "off"]
 
 
@@ -58,8 +72,12 @@ class _Connection:
 class Post:
     """Sends mails through one server. Use it as an async context manager; its caller bounds how many at a time."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(
+        self, server: Server, *, answer_s_max: float = ANSWER_S_MAX, unknown_wait_s: float = UNKNOWN_WAIT_S
+    ) -> None:
         self._server = server
+        self._answer_s_max = answer_s_max
+        self._unknown_wait_s = unknown_wait_s
         self._idle: list[_Connection] = []
 
     async def __aenter__(self) -> Self:
@@ -75,7 +93,7 @@ class Post:
         """Sends one mail; returns the recipients the server would not take. Raises what holds for all of them."""
         connection = await self._connected()
         try:
-            answers = await _sent(connection.client, written, recipients)
+            answers = await self._sent(connection.client, written, recipients)
         except SMTPResponseException as error:
             self._drop(connection)
             raise _meaning(error) from None
@@ -87,6 +105,41 @@ class Post:
             raise
         self._give_back(connection)
         return answers
+
+    async def _sent(
+        self, client: aiosmtplib.SMTP, written: Written, recipients: Sequence[str]
+    ) -> dict[str, Refused | Transient]:
+        options = []
+        if written.smtputf8:
+            if client.is_ehlo_or_helo_needed:
+                await client.ehlo()
+            if not client.supports_extension("smtputf8"):
+                raise Refused("smtputf8_not_supported")
+            options.append("SMTPUTF8")
+        encoding = "utf-8" if written.smtputf8 else "ascii"
+        await client.mail(written.sender, options=options, encoding=encoding)
+        refused: dict[str, Refused | Transient] = {}
+        for recipient in recipients:
+            try:
+                await client.rcpt(recipient, encoding=encoding)
+            except SMTPRecipientRefused as error:
+                meaning = _meaning(error)
+                if isinstance(meaning, Unavailable):
+                    raise meaning from None
+                refused[recipient] = meaning
+        if len(refused) < len(recipients):
+            await self._handed_over(client, written)
+        else:
+            await client.rset()
+        return refused
+
+    async def _handed_over(self, client: aiosmtplib.SMTP, written: Written) -> None:
+        try:
+            await client.data(written.message, timeout=self._answer_s_max)
+        except SMTPResponseException:
+            raise
+        except (SMTPException, OSError):
+            raise Unknown("smtp_unknown", retry_after_s=self._unknown_wait_s) from None
 
     async def _connected(self) -> _Connection:
         if self._idle:
@@ -141,34 +194,6 @@ class Post:
         if connection in self._idle:
             self._idle.remove(connection)
         connection.client.close()
-
-
-async def _sent(
-    client: aiosmtplib.SMTP, written: Written, recipients: Sequence[str]
-) -> dict[str, Refused | Transient]:
-    options = []
-    if written.smtputf8:
-        if client.is_ehlo_or_helo_needed:
-            await client.ehlo()
-        if not client.supports_extension("smtputf8"):
-            raise Refused("smtputf8_not_supported")
-        options.append("SMTPUTF8")
-    encoding = "utf-8" if written.smtputf8 else "ascii"
-    await client.mail(written.sender, options=options, encoding=encoding)
-    refused: dict[str, Refused | Transient] = {}
-    for recipient in recipients:
-        try:
-            await client.rcpt(recipient, encoding=encoding)
-        except SMTPRecipientRefused as error:
-            meaning = _meaning(error)
-            if isinstance(meaning, Unavailable):
-                raise meaning from None
-            refused[recipient] = meaning
-    if len(refused) < len(recipients):
-        await client.data(written.message)
-    else:
-        await client.rset()
-    return refused
 
 
 def _meaning(error: SMTPResponseException) -> Refused | Transient | Unavailable:

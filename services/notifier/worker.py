@@ -6,6 +6,7 @@ The one rule: this is the composition root; everything is built here, inside the
 import asyncio
 import hmac
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from hashlib import sha256
 from time import time
 
@@ -14,17 +15,14 @@ from services.notifier.core import Rules
 from services.notifier.mailer import Mailer
 from services.notifier.message import Scribe
 from services.notifier.settings import NotifierSettings
-from services.notifier.smtp import Post
-from services.runtime.effects import Downstream, Limits
-from services.runtime.failures import WorkerFailed
+from services.notifier.smtp import MAIL_LIMITS, Post
+from services.runtime.effects import Downstream
 from services.runtime.faust_app import EffectsApp
 from services.runtime.health import Health, Pages
 from services.runtime.ledger import Ledger
-from services.runtime.links import SECRET_CHARS_MIN, transcript_link
+from services.runtime.links import transcript_link
 from services.runtime.metrics import Metrics
 from services.runtime.process import main_of
-
-FORGET_INTERVAL_S = 3_600
 
 
 def _now_ms() -> int:
@@ -32,16 +30,14 @@ def _now_ms() -> int:
 
 
 def rules_of(settings: NotifierSettings) -> Rules:
-    """Return what composing mails depends on. Raises WorkerFailed without a usable secret."""
-    secret = settings.secret()
-    if len(secret) < SECRET_CHARS_MIN:
-        raise WorkerFailed(
-            f"CHAT_LINK_SECRET_FILE must name a file that holds at least {SECRET_CHARS_MIN} characters, the same for "
-            "notifier and transcript."
-        )
+    """Return what composing mails depends on."""
+    secret = settings.secret
+    lifetime_ms = int(settings.link_lifetime_s * 1000)
 
-    def link(workspace_id: str, chat_id: str, revision: int, expires_at_ms: int) -> str:
-        return transcript_link(settings.public_url, secret, workspace_id, chat_id, revision, expires_at_ms)
+    def link(workspace_id: str, chat_id: str, revision: int, at_ms: int) -> str:
+        return transcript_link(
+            settings.public_url, secret, workspace_id, chat_id, revision, at_ms + lifetime_ms
+        )
 
     salt = hmac.new(secret.encode(), b"chat-routing.recipients", sha256).digest()
     return Rules(salt=salt, link=link, default_language=settings.mail_language)
@@ -67,7 +63,7 @@ async def run(settings: NotifierSettings, stop: asyncio.Event) -> None:
             server=Downstream(
                 f"{server.host}:{server.port}",
                 kind="mail",
-                limits=Limits(calls_max=settings.smtp_connections_max),
+                limits=replace(MAIL_LIMITS, calls_max=settings.smtp_connections_max),
                 metrics=metrics,
             ),
             write=app.write,
@@ -80,16 +76,9 @@ async def run(settings: NotifierSettings, stop: asyncio.Event) -> None:
             (topics.ACTIVITIES, codec.activities),
         ):
             app.on(topic, kinds, mailer.handle, concurrency=settings.mail_concurrency)
-        forgetting = asyncio.create_task(_forget(ledger))
+        forgetting = asyncio.create_task(ledger.keep_forgetting(_now_ms))
         stack.callback(forgetting.cancel)
         await app.run(stop)
-
-
-async def _forget(ledger: Ledger) -> None:
-    """Keeps the ledger from growing for ever."""
-    while True:
-        await ledger.forget(now_ms=_now_ms())
-        await asyncio.sleep(FORGET_INTERVAL_S)
 
 
 def main() -> None:

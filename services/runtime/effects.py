@@ -2,6 +2,7 @@
 
     Unavailable  the downstream as a whole is away: tries go on, first with backoff, then as the circuit allows; never given up
     Transient    this one effect failed for now: a few tries with backoff, then it is raised to the caller
+    Unknown      a Transient that may have happened all the same: the caller decides how often it may be done again
     Refused      for good: raised at once
 
 The one rule: while a circuit is open callers wait here, so that lag grows and nothing is dropped; only being cancelled
@@ -54,19 +55,25 @@ class Transient(EffectFailure):
         self.retry_after_s = retry_after_s
 
 
+class Unknown(Transient):
+    """The other side had all it needed, and its answer never came."""
+
+
 class Refused(EffectFailure):
     """The downstream does not want this effect, and will not want it later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How a downstream is treated; the defaults suit a mail server or a CRM's API."""
+    """How a downstream is treated; the defaults suit a CRM's API."""
 
     calls_max: int = 16
     call_ms_max: int = 30_000
     attempts_max: int = 6
     wait_initial_ms: int = 200
     wait_max_ms: int = 10_000
+    wait_away_ms: int = 10_000
+    """Longest wait while the downstream as a whole is away, so that a patient caller still sees at once that it is back."""
     wait_jitter_ms: int = 200
     failures_to_open: int = 5
     open_ms: int = 10_000
@@ -104,28 +111,34 @@ class Downstream:
 
     async def call(self, do: Callable[[], Awaitable[Result]]) -> Result:
         """What `do` returns, which may be called many times. Raises Transient after its tries, Refused at once."""
+        return await self._retried(Transient, self._limits.wait_max_ms, lambda: self._reached(do))
+
+    async def _reached(self, do: Callable[[], Awaitable[Result]]) -> Result:
+        wait_max_ms = min(self._limits.wait_max_ms, self._limits.wait_away_ms)
         while True:
             try:
-                return await self._retried(do)
+                return await self._retried(Unavailable, wait_max_ms, lambda: self._through_circuit(do))
             except Unavailable as failure:
                 # The tries are used up, but the effect is not given up: the circuit paces what follows.
                 self._log.info("downstream_unavailable", code=failure.code)
 
-    async def _retried(self, do: Callable[[], Awaitable[Result]]) -> Result:
+    async def _retried(
+        self, on: type[Unavailable | Transient], wait_max_ms: int, do: Callable[[], Awaitable[Result]]
+    ) -> Result:
         limits = self._limits
         tries = stamina.retry_context(
-            on=_backoff,
+            on=lambda error: isinstance(error, on) and _backoff(error),
             attempts=limits.attempts_max,
             timeout=None,
             wait_initial=limits.wait_initial_ms / 1000,
-            wait_max=limits.wait_max_ms / 1000,
+            wait_max=wait_max_ms / 1000,
             wait_jitter=limits.wait_jitter_ms / 1000,
         )
         async for attempt in tries:
             if attempt.num > 1:
                 self._metrics.add("effect_retries", kind=self._kind)
             with attempt:
-                return await self._through_circuit(do)
+                return await do()
         raise AssertionError("stamina returns or raises")
 
     async def _through_circuit(self, do: Callable[[], Awaitable[Result]]) -> Result:
@@ -164,10 +177,8 @@ class Downstream:
                 self._metrics.observe("effect_seconds", loop.time() - started_s, kind=self._kind)
 
 
-def _backoff(error: Exception) -> bool | float | timedelta:
-    """Whether to try again, and after how long where the other side has said so."""
-    if not isinstance(error, Unavailable | Transient):
-        return False
+def _backoff(error: Unavailable | Transient) -> bool | float | timedelta:
+    """How long to wait before the next try, where the other side has said so."""
     if error.retry_after_s is None:
         return True
     return min(error.retry_after_s, RETRY_AFTER_MAX_S)

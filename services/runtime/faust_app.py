@@ -59,7 +59,7 @@ class EffectsApp:
         self._log = log(__name__)
         self._dead_letters = DeadLetterLimit(settings.dead_letters_per_minute_max)
         self._refusing = asyncio.Lock()
-        self._in_flight: dict[tuple[str, int, int], asyncio.Future[None]] = {}
+        self._in_flight: dict[tuple[str, int, int], asyncio.Task[None]] = {}
         self._stopping = False
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._folder = TemporaryDirectory(prefix="chat-effects-")
@@ -94,6 +94,7 @@ class EffectsApp:
         app.transport = CommittedTransport(
             app.conf.broker_consumer, app, fetch_wait_max_ms=settings.fetch_max_wait_ms
         )
+        app.on_partitions_revoked.connect(self._revoked)  # sent once the transport has drained
         return app
 
     def on(
@@ -107,8 +108,8 @@ class EffectsApp:
             async for event in stream.events():
                 if self._stopping:
                     await self._parked()
-                await self._settled(topic, codec, handler, event.message)
-                event.ack()
+                if await self._settled(topic, codec, handler, event.message):
+                    event.ack()
 
         source = self._app.topic(
             topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
@@ -134,30 +135,45 @@ class EffectsApp:
 
     # ---------------------------------------------------------------- one record
 
-    async def _settled(self, topic: str, codec: Codec, handler: Handler, message: Any) -> None:
-        """Ends when the record is done, once: a rebalance may hand out a record again that is still being handled."""
+    async def _settled(self, topic: str, codec: Codec, handler: Handler, message: Any) -> bool:
+        """Whether the record is done; it isn't once its partition is revoked.
+
+        It is handled once at a time: a rebalance may hand out a record again that is still being handled.
+        """
         place = (topic, message.partition, message.offset)
-        earlier = self._in_flight.get(place)
-        if earlier is not None:
-            await asyncio.shield(earlier)
-            return
-        done = self._in_flight[place] = asyncio.get_running_loop().create_future()
+        handling = self._in_flight.get(place)
+        if handling is None:
+            handling = asyncio.create_task(self._handle(topic, codec, handler, message), name="record")
+            self._in_flight[place] = handling
+            handling.add_done_callback(lambda _: self._in_flight.pop(place))
         try:
-            await self._handle(topic, codec, handler, message)
+            await asyncio.wait({handling})
         except asyncio.CancelledError:
-            done.cancel()
+            handling.cancel()
+            await asyncio.wait({handling})
             raise
-        except Exception as error:  # noqa: BLE001  the boundary: nothing may reach the stream
-            done.cancel()
+        if handling.cancelled():
+            return False
+        error = handling.exception()
+        if error is not None:  # the boundary: nothing may reach the stream
             self._fail(topic, message, error)
             await self._parked()
-        else:
-            done.set_result(None)
-        finally:
-            del self._in_flight[place]
+        return True
+
+    async def _revoked(self, _app: Any, revoked: set[Any], **_named: Any) -> None:
+        """Ends what the drain has left of these partitions: their next owner does it, and not two at once."""
+        left = [
+            handling
+            for (topic, partition, _), handling in self._in_flight.items()
+            if (topic, partition) in revoked
+        ]
+        for handling in left:
+            handling.cancel()
+        if left:
+            self._log.info("records_left_to_the_next_owner", records=len(left))
+            await asyncio.wait(left, timeout=DRAIN_MAX_MS / 1000)
 
     async def _handle(self, topic: str, codec: Codec, handler: Handler, message: Any) -> None:
-        self._metrics.add("records_in", topic=topic)
         try:
             envelope = _decoded(codec, message)
         except Poison as poison:
@@ -166,6 +182,7 @@ class EffectsApp:
             self._metrics.add("unknown_types")
         else:
             await self._retried(topic, handler, envelope)
+        self._metrics.add("records_in", topic=topic)
 
     async def _retried(self, topic: str, do: Callable[..., Awaitable[None]], *arguments: Any) -> None:
         """What handlers raise is unforeseen, the downstream's failures being their business: a few tries, then up."""
@@ -215,7 +232,7 @@ class EffectsApp:
             reason=str(poison),
         )
 
-    def _fail(self, topic: str, message: Any, error: Exception) -> None:
+    def _fail(self, topic: str, message: Any, error: BaseException) -> None:
         if isinstance(error, WorkerFailed):
             failure = error
         else:

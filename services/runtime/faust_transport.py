@@ -109,6 +109,9 @@ class PlaceKeepingConsumer(driver.Consumer):  # type: ignore[misc]
         await super().on_partitions_revoked(revoked)
         for tp in revoked:
             self._places.pop(tp, None)
+        # A record given up is never acknowledged, and the next drain must not wait for it.
+        for message in [message for message in self._unacked_messages if message.tp in revoked]:
+            self._unacked_messages.discard(message)
 
     async def wait_empty(self) -> None:
         """Wait for the records in flight, at most `DRAIN_MAX_MS` and not once `drained`, then commit what is done."""

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, Self, TypeAlias, TypeVar
 
+import stamina
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -43,6 +44,10 @@ WAITING_MAX = 10_000
 DAY_MS = 24 * 3600 * 1000
 KEPT_MS = 45 * DAY_MS
 """Longer than the topics keep their records, so that no replay meets a forgotten effect."""
+FORGET_INTERVAL_S = 3_600
+SETTLE_ATTEMPTS_MAX = 5
+"""Tries to write what became of an effect, before the record is handled anew."""
+SETTLE_WAIT_MAX_S = 2.0
 
 _metadata = MetaData()
 _effects = Table(
@@ -126,13 +131,24 @@ class Ledger:
         return await self._do(operation)
 
     async def settle(self, effect_id: str, outcomes: Mapping[str, str], *, now_ms: int) -> None:
-        """Writes what became of claimed targets, all at once."""
+        """Writes what became of claimed targets, all at once. Tried a few times: it tells of what can't be undone."""
         rows = [
             {"of_effect": effect_id, "of_target": target, "what": outcome, "now_ms": now_ms}
             for target, outcome in outcomes.items()
         ]
-        if rows:
-            await self._do(lambda connection: connection.execute(_settle, rows))
+        if not rows:
+            return
+        tries = stamina.retry_context(
+            on=Exception,
+            attempts=SETTLE_ATTEMPTS_MAX,
+            timeout=None,
+            wait_initial=0.05,
+            wait_max=SETTLE_WAIT_MAX_S,
+            wait_jitter=0.05,
+        )
+        async for attempt in tries:
+            with attempt:
+                await self._do(lambda connection: connection.execute(_settle, rows))
 
     async def report(self, effect_id: str, targets: Sequence[str], *, now_ms: int) -> None:
         """Notes that the outcomes of these targets stand in their topic."""
@@ -148,6 +164,12 @@ class Ledger:
         """Deletes what was reported longer ago than `KEPT_MS`; returns how many rows."""
         before = {"before_ms": now_ms - KEPT_MS}
         return await self._do(lambda connection: connection.execute(_forget, before).rowcount)
+
+    async def keep_forgetting(self, now_ms: Callable[[], int]) -> None:
+        """Keeps the table from growing for ever: forgets every `FORGET_INTERVAL_S`, until it is cancelled."""
+        while True:
+            await self.forget(now_ms=now_ms())
+            await asyncio.sleep(FORGET_INTERVAL_S)
 
     async def _do(self, operation: Callable[[Connection], Result]) -> Result:
         """The result of an operation once its transaction is committed. Raises what any operation of it raises."""

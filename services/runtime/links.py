@@ -1,4 +1,4 @@
-"""Signed, expiring links to transcript pages.
+"""Signed, expiring links to transcript pages, and the settings of those who make or open them.
 
 The one rule: the same arguments give the same link on any machine, because links stand in records that must be
 repeatable; so the expiry is part of what is signed, and nothing here reads a clock or compresses.
@@ -6,15 +6,61 @@ repeatable; so the expiry is part of what is signed, and nothing here reads a cl
 
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
+from typing import Self
 
 import orjson
 from itsdangerous import BadData, Signer
 from itsdangerous.encoding import base64_decode, base64_encode
+from pydantic import Field, SecretStr, model_validator
+
+from services.runtime.settings import RuntimeSettings
 
 LINK_PATH = "/t/"
 SECRET_CHARS_MIN = 16
 TOKEN_CHARS_MAX = 2_048
+DAY_S = 24 * 3600
 _SALT = b"chat-routing.transcript-link"
+
+
+class LinkSettings(RuntimeSettings):
+    """What makers and openers of links are told, in the same words; a worker's own settings class derives from it."""
+
+    public_url: str = Field(
+        default="http://127.0.0.1:9103",
+        pattern="^https?://",
+        description="where people reach the pages; what links in mails and CRM begin with",
+    )
+    link_secret: SecretStr | None = Field(
+        default=None,
+        description=f"signs the links to transcripts; at least {SECRET_CHARS_MIN} characters, the same for notifier and transcript",
+    )
+    link_secret_file: Path | None = Field(
+        default=None, description="a file that holds the secret, instead of CHAT_LINK_SECRET"
+    )
+    link_lifetime_s: float = Field(
+        default=90 * DAY_S, gt=0, description="how long a link works after the chat's end"
+    )
+
+    @model_validator(mode="after")
+    def _one_secret(self) -> Self:
+        if (self.link_secret is None) == (self.link_secret_file is None):
+            raise ValueError("set either CHAT_LINK_SECRET or CHAT_LINK_SECRET_FILE")
+        try:
+            chars = len(self.secret)
+        except (OSError, UnicodeDecodeError):
+            raise ValueError("CHAT_LINK_SECRET_FILE can't be read") from None
+        if chars < SECRET_CHARS_MIN:
+            raise ValueError(f"the link secret needs at least {SECRET_CHARS_MIN} characters")
+        return self
+
+    @property
+    def secret(self) -> str:
+        """The secret, from wherever it is kept."""
+        if self.link_secret is not None:
+            return self.link_secret.get_secret_value()
+        assert self.link_secret_file is not None, "the validator saw to it"
+        return self.link_secret_file.read_text("utf-8").strip()
 
 
 class LinkInvalid(Exception):

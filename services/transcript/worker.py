@@ -5,18 +5,15 @@ The one rule: the archive may fall behind or fail without holding up a transcrip
 
 import asyncio
 import time
-from pathlib import Path
-from typing import Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field
 from sqlalchemy.exc import SQLAlchemyError
 
 from schemas.topics import EVENTS, ROUTING, TRANSCRIPT_STATE
 from services.runtime.failures import WorkerFailed
-from services.runtime.links import SECRET_CHARS_MIN, transcript_link
+from services.runtime.links import LinkSettings, transcript_link
 from services.runtime.process import main_of
 from services.runtime.runner import Context, run_worker
-from services.runtime.settings import RuntimeSettings
 from services.transcript.api import Pages
 from services.transcript.archive import Archive
 from services.transcript.kafka_log import KafkaLog
@@ -26,10 +23,9 @@ from services.transcript.projector import Projector
 from services.transcript.rows import TOPICS
 
 PORT = 9103
-DAY_S = 24 * 3600
 
 
-class TranscriptSettings(RuntimeSettings):
+class TranscriptSettings(LinkSettings):
     """What the transcript worker can be told besides what every worker can."""
 
     group: str = Field(
@@ -45,40 +41,6 @@ class TranscriptSettings(RuntimeSettings):
         min_length=1,
         description="the archive's database: sqlite:///FILE or postgresql://…",
     )
-    public_url: str = Field(
-        default=f"http://127.0.0.1:{PORT}",
-        pattern="^https?://",
-        description="where people reach the pages; what links in mails and CRM begin with",
-    )
-    link_secret: SecretStr | None = Field(
-        default=None, description=f"signs the links to transcripts; at least {SECRET_CHARS_MIN} characters"
-    )
-    link_secret_file: Path | None = Field(
-        default=None, description="a file that holds the secret, instead of CHAT_LINK_SECRET"
-    )
-    link_lifetime_s: float = Field(
-        default=90 * DAY_S, gt=0, description="how long a link works after the chat's end"
-    )
-
-    @model_validator(mode="after")
-    def _one_secret(self) -> Self:
-        if (self.link_secret is None) == (self.link_secret_file is None):
-            raise ValueError("set either CHAT_LINK_SECRET or CHAT_LINK_SECRET_FILE")
-        try:
-            chars = len(self.secret)
-        except (OSError, UnicodeDecodeError):
-            raise ValueError("CHAT_LINK_SECRET_FILE can't be read") from None
-        if chars < SECRET_CHARS_MIN:
-            raise ValueError(f"the link secret needs at least {SECRET_CHARS_MIN} characters")
-        return self
-
-    @property
-    def secret(self) -> str:
-        """The secret, from wherever it is kept."""
-        if self.link_secret is not None:
-            return self.link_secret.get_secret_value()
-        assert self.link_secret_file is not None, "the validator saw to it"
-        return self.link_secret_file.read_text("utf-8").strip()
 
 
 def links(*, base_url: str, secret: str, lifetime_s: float) -> Link:

@@ -15,10 +15,11 @@ from services.notifier.core import Rules
 
 WORKSPACE = "acme"
 AT = datetime(2026, 11, 21, 9, 0, 5, tzinfo=UTC)
+LINK_LIFETIME_MS = 30 * 24 * 3600 * 1000
 RULES = Rules(
     salt=b"salt of the tests",
-    link=lambda workspace, chat, revision, expires: (
-        f"https://chat.example.com/t/{workspace}-{chat}-{revision}-{expires}"
+    link=lambda workspace, chat, revision, at_ms: (
+        f"https://chat.example.com/t/{workspace}-{chat}-{revision}-{at_ms + LINK_LIFETIME_MS}"
     ),
 )
 

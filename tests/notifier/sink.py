@@ -17,6 +17,7 @@ class Sink:
     data: Callable[[bytes], str | None] = lambda _message: None
     login: bool = False
     drop_after_data: int = 0
+    silent_after_data: bool = False
     port: int = 0
     mails: list[tuple[tuple[str, ...], bytes]] = field(default_factory=list)
     connections: int = 0
@@ -43,6 +44,8 @@ class Sink:
         if self.drop_after_data:
             self.drop_after_data -= 1
             server.transport.abort()
+        if self.silent_after_data:
+            await asyncio.get_running_loop().create_future()
         return "250 OK"
 
     def _authenticate(self, *arguments: Any) -> AuthResult:

@@ -1,7 +1,8 @@
 """From a record to the wire and to its outcomes, against a real SMTP server on loopback."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import sqlite3
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,10 @@ import pytest
 from schemas import codec
 from schemas.outcomes import MailSettled
 from schemas.topics import DELIVERIES
-from services.notifier.core import recipient_hash
-from services.notifier.mailer import Mailer
+from services.notifier.core import RECIPIENTS_MAX, recipient_hash
+from services.notifier.mailer import UNKNOWN_TRIES_MAX, Mailer
 from services.notifier.message import Scribe
-from services.notifier.smtp import Post, Server
+from services.notifier.smtp import ANSWER_S_MAX, COMMAND_S_MAX, MAIL_LIMITS, Post, Server
 from services.runtime.effects import Downstream, Limits
 from services.runtime.ledger import Ledger
 from services.runtime.metrics import Metrics
@@ -23,7 +24,7 @@ from tests.notifier.sink import Sink
 
 LIMIT_S = 20
 LIMITS = Limits(
-    attempts_max=3,
+    attempts_max=6,
     wait_initial_ms=2,
     wait_max_ms=10,
     wait_jitter_ms=0,
@@ -31,6 +32,22 @@ LIMITS = Limits(
     open_ms=50,
     calls_max=4,
 )
+
+
+GREY_LIST_MS = 300_000
+"""What grey lists commonly want a sender to wait."""
+
+
+class ForgetfulLedger(Ledger):
+    """A ledger whose database takes no outcome as often as told to."""
+
+    failures = 0
+
+    async def settle(self, effect_id: str, outcomes: Mapping[str, str], *, now_ms: int) -> None:
+        if outcomes and self.failures:
+            self.failures -= 1
+            raise OSError("the disk is full")
+        await super().settle(effect_id, outcomes, now_ms=now_ms)
 
 
 class Written:
@@ -59,12 +76,23 @@ def hashed(address: str) -> str:
 
 
 @asynccontextmanager
-async def mailer(folder: Path, port: int, written: Written, **server: Any) -> AsyncIterator[Mailer]:
+async def mailer(
+    folder: Path,
+    port: int,
+    written: Written,
+    *,
+    unsettled: int = 0,
+    answer_s_max: float = LIMIT_S,
+    **server: Any,
+) -> AsyncIterator[Mailer]:
     metrics = Metrics()
     async with (
-        Ledger(f"sqlite:///{folder / 'ledger.db'}") as ledger,
-        Post(Server(host="127.0.0.1", port=port, **server)) as post,
+        ForgetfulLedger(f"sqlite:///{folder / 'ledger.db'}") as ledger,
+        Post(
+            Server(host="127.0.0.1", port=port, **server), answer_s_max=answer_s_max, unknown_wait_s=0.002
+        ) as post,
     ):
+        ledger.failures = unsettled
         yield Mailer(
             rules=RULES,
             scribe=Scribe(default_from="chats@example.com"),
@@ -122,6 +150,72 @@ async def test_an_unknown_outcome_is_sent_again_under_the_same_message_id(tmp_pa
     assert len(sink.mails) == 2
     assert sink.messages[0] == sink.messages[1]
     assert written.outcomes == {hashed("sales@example.com"): "sent"}
+
+
+async def test_a_mail_that_was_sent_but_not_settled_is_not_sent_again(tmp_path: Path) -> None:
+    written = Written()
+    async with Sink().open() as sink, mailer(tmp_path, sink.port, written, unsettled=2) as mails:
+        for _ in range(2):
+            with pytest.raises(OSError, match="the disk is full"):
+                await mails.handle(envelope(unattended()))
+        await mails.handle(envelope(unattended()))
+    assert len(sink.mails) == 1
+    assert written.outcomes == {hashed("sales@example.com"): "sent"}
+
+
+async def test_who_has_the_mail_is_settled_before_the_others_are_waited_for(tmp_path: Path) -> None:
+    standing: list[str] = []
+
+    def rcpt(address: str) -> str | None:
+        if address != "busy@example.com":
+            return None
+        with sqlite3.connect(tmp_path / "ledger.db") as database:
+            rows = database.execute("SELECT state FROM effects WHERE target = ?", [hashed("a@example.com")])
+            standing.append(rows.fetchone()[0])
+        database.close()
+        return "451 later"
+
+    written = Written()
+    async with Sink(rcpt=rcpt).open() as sink, mailer(tmp_path, sink.port, written) as mails:
+        await mails.handle(envelope(unattended(letter=letter("en", "a@example.com", "busy@example.com"))))
+    assert standing[0] == "claimed"
+    assert set(standing[1:]) == {"settled"}
+    assert [recipients for recipients, _message in sink.mails] == [("a@example.com",)]
+    assert written.outcomes == {hashed("a@example.com"): "sent", hashed("busy@example.com"): "smtp_451"}
+
+
+async def test_a_mail_whose_answer_never_comes_is_given_up_after_its_tries(tmp_path: Path) -> None:
+    written = Written()
+    async with (
+        Sink(silent_after_data=True).open() as sink,
+        mailer(tmp_path, sink.port, written, answer_s_max=0.05) as mails,
+    ):
+        await asyncio.wait_for(mails.handle(envelope(unattended())), LIMIT_S)
+    assert len(sink.mails) == UNKNOWN_TRIES_MAX
+    assert written.outcomes == {hashed("sales@example.com"): "smtp_unknown"}
+
+
+async def test_settled_without_an_outcome_is_never_reported_as_sent(tmp_path: Path) -> None:
+    written = Written(failures=1)
+    async with Sink().open() as sink, mailer(tmp_path, sink.port, written) as mails:
+        with pytest.raises(ConnectionError):
+            await mails.handle(envelope(unattended()))
+        with sqlite3.connect(tmp_path / "ledger.db") as database:
+            database.execute("UPDATE effects SET outcome = NULL")
+        database.close()
+        with pytest.raises(AssertionError, match="without an outcome"):
+            await mails.handle(envelope(unattended()))
+    assert written.outcomes == {}
+
+
+def test_servers_get_the_time_they_may_take() -> None:
+    waits_ms = [
+        min(MAIL_LIMITS.wait_initial_ms * 2**number, MAIL_LIMITS.wait_max_ms)
+        for number in range(MAIL_LIMITS.attempts_max - 1)
+    ]
+    assert sum(waits_ms) > GREY_LIST_MS
+    assert ANSWER_S_MAX >= 600
+    assert MAIL_LIMITS.call_ms_max > 1000 * (RECIPIENTS_MAX * COMMAND_S_MAX + ANSWER_S_MAX)
 
 
 async def test_good_addresses_get_theirs_and_bad_ones_an_outcome(tmp_path: Path) -> None:

@@ -15,11 +15,12 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
+from pydantic import SecretStr, ValidationError
 
 from schemas import codec, topics
 from services.notifier.settings import NotifierSettings
 from services.notifier.worker import rules_of
-from services.runtime.failures import WorkerFailed
+from services.runtime.links import LinkExpired, read_link
 from tests.notifier.samples import letter, transcript, unattended
 from tests.notifier.sink import Sink
 
@@ -169,5 +170,13 @@ async def test_notices_become_mails_once_and_the_process_stops_cleanly(kafka: st
 
 
 def test_without_a_secret_it_says_what_to_do() -> None:
-    with pytest.raises(WorkerFailed, match="CHAT_LINK_SECRET_FILE"):
-        rules_of(NotifierSettings())
+    with pytest.raises(ValidationError, match="CHAT_LINK_SECRET_FILE"):
+        NotifierSettings()
+
+
+def test_links_in_mails_live_as_long_as_the_settings_say() -> None:
+    rules = rules_of(NotifierSettings(link_secret=SecretStr(SECRET), link_lifetime_s=2))
+    token = rules.link("acme", "c1", 1, 5_000).rpartition("/")[2]
+    assert read_link(token, SECRET, now_ms=6_999).expires_at_ms == 7_000
+    with pytest.raises(LinkExpired):
+        read_link(token, SECRET, now_ms=7_000)

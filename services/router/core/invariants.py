@@ -13,9 +13,9 @@ from schemas import notices as n
 from schemas.events import ChatRequested
 from services.router.core.eligibility import obstacle
 from services.router.core.evolve import evolve
-from services.router.core.fold import Fold, Step
+from services.router.core.fold import Fold
 from services.router.core.ids import mint
-from services.router.core.partition import Entry
+from services.router.core.partition import Entry, Step
 from services.router.core.placement import RING_ALL_MAX
 from services.router.core.state import Agent, Chat, Workspace
 

@@ -3,6 +3,7 @@
 The one rule: one step is evolve(event); then decide → evolve each decision; then decide(DRAIN) until it returns ().
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from schemas.decisions import Cause, Position
@@ -15,7 +16,7 @@ from services.router.core.evolve import evolve
 from services.router.core.ids import mint
 from services.router.core.seen import Seen
 from services.router.core.state import Emission, Workspace
-from services.router.core.timers import Agenda, DeadlineReached, Due
+from services.router.core.timers import Agenda, DeadlineReached
 
 DRAIN_STEPS_MAX = 1_000_000
 """More decisions than that from one record are a mistake of ours."""
@@ -42,6 +43,17 @@ class Emitted:
     cause: Cause
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An event that has been applied, and what its decisions name as their cause."""
+
+    ws: Workspace
+    event: Event | DeadlineReached
+    cause: Cause
+    number: int
+    """How many decisions and notices the workspace had made before: the next one's number is one more."""
+
+
 class Partition:
     """All workspaces of a partition, its clock and its agenda."""
 
@@ -63,24 +75,22 @@ class Partition:
 
     def apply(self, entry: Entry) -> list[Emitted]:
         """Decides one record. The same (source, id) again within a day changes nothing."""
+        return [emitted for step in self.steps(entry) for emitted in _decided(step)]
+
+    def steps(self, entry: Entry) -> Iterator[Step]:
+        """Applies one record; gives the step it makes, or those of the deadlines a tick reaches, each before the next is begun."""
         at_ms = self.clock.record(entry.at_ms)
         self._offset = entry.offset
         envelope = entry.envelope
         if isinstance(envelope, PartitionEnvelope):
-            return self._tick(envelope.data.limit_ms)
-        if not self.seen.note(envelope.workspaceid, envelope.source, envelope.id, at_ms=at_ms):
-            return []
-        ws = self.workspace(envelope.workspaceid)
-        cause = Cause(event_id=envelope.id, partition=entry.partition, offset=entry.offset)
-        ws.begin(
-            envelope.data,
-            request_id=envelope.id,
-            now_ms=at_ms,
-            clock_ms=self.clock.deadline_ms(),
-            cause=f"{envelope.id}@{entry.partition}:{entry.offset}",
-            position=Position(entry.partition, entry.offset),
-        )
-        return _step(ws, envelope.data, cause)
+            yield from self._reached(self.clock.tick(envelope.data.limit_ms))
+        elif self.seen.note(envelope.workspaceid, envelope.source, envelope.id, at_ms=at_ms):
+            yield self._begun(
+                self.workspace(envelope.workspaceid),
+                envelope.data,
+                Cause(event_id=envelope.id, partition=entry.partition, offset=entry.offset),
+                f"{envelope.id}@{entry.partition}:{entry.offset}",
+            )
 
     def next_due_ms(self) -> int | None:
         """When the next deadline is due on the deadline clock, or None."""
@@ -89,12 +99,14 @@ class Partition:
 
     def fire_due(self, until_ms: int) -> list[Emitted]:
         """Fires every deadline due up to and including `until_ms`, each at its exact time: for logs without ticks."""
+        return [emitted for step in self.due_steps(until_ms) for emitted in _decided(step)]
+
+    def due_steps(self, until_ms: int) -> Iterator[Step]:
+        """The steps of these deadlines, each before the next is begun."""
         assert self.clock.exact, "with ticks in the log, deadlines are fired by them"
-        emitted: list[Emitted] = []
         while (due := self.agenda.first()) is not None and due.due_ms <= until_ms:
             self.clock.record(due.due_ms)
-            emitted += self._fire(due, self.clock.last_ms)
-        return emitted
+            yield from self._reached(due.due_ms)
 
     def deadline_lag_ms(self, now_ms: int) -> int:
         """How long the oldest due deadline has been waiting at `now_ms`, had the deadline clock run on since its last tick."""
@@ -104,36 +116,36 @@ class Partition:
         assert self.clock.clock_ms is not None, "a tick has set it"
         return max(0, self.clock.clock_ms + now_ms - self.clock.tick_at_ms - first.due_ms)
 
-    def _tick(self, limit_ms: int) -> list[Emitted]:
-        clock_ms = self.clock.tick(limit_ms)
-        emitted: list[Emitted] = []
+    def _reached(self, clock_ms: int) -> Iterator[Step]:
+        """What the deadline clock has reached, in order; the steps between may arm more."""
         while (due := self.agenda.first()) is not None and due.due_ms <= clock_ms:
-            emitted += self._fire(due, clock_ms)
-        return emitted
+            ws = self.workspaces[due.workspace_id]
+            event = ws.take_timer(due)
+            yield self._begun(ws, event, Cause(timer=event.name), event.name)
 
-    def _fire(self, due: Due, clock_ms: int) -> list[Emitted]:
-        ws = self.workspaces[due.workspace_id]
-        event = ws.take_timer(due)
+    def _begun(self, ws: Workspace, event: Event | DeadlineReached, cause: Cause, name: str) -> Step:
+        """A step whose event has been applied, and from which nothing has been decided; `name`: the cause as ids are made of it."""
         ws.begin(
             event,
-            request_id="",
+            request_id=cause.event_id or "",
             now_ms=self.clock.last_ms,
-            clock_ms=clock_ms,
-            cause=event.name,
-            position=Position(self.number, self._offset),
+            clock_ms=self.clock.deadline_ms(),
+            cause=name,
+            position=Position(self.number if cause.partition is None else cause.partition, self._offset),
         )
-        return _step(ws, event, Cause(timer=event.name))
+        evolve(ws, event)
+        return Step(ws, event, cause, ws.profile.decided)
 
 
-def _step(ws: Workspace, event: Event | DeadlineReached, cause: Cause) -> list[Emitted]:
-    """Everything that follows from one event, in order."""
-    evolve(ws, event)
+def _decided(step: Step) -> list[Emitted]:
+    """Everything that follows from a step, in order."""
+    ws = step.ws
     emitted: list[Emitted] = []
-    decided = decide(ws, event)
+    decided = decide(ws, step.event)
     for _ in range(DRAIN_STEPS_MAX):
         for decision in decided:
             evolve(ws, decision)
-            emitted.append(_stamp(ws, decision, cause))
+            emitted.append(_stamp(ws, decision, step.cause))
         decided = decide(ws, DRAIN)
         if not decided:
             return emitted

@@ -183,7 +183,8 @@ class Report:
 Result = Literal["done", "no_match", "refused", "failed"]
 
 
-def activity_report(
+def conversation_report(
+    kind: Literal["activity", "lead"],
     transcript: TranscriptCompleted,
     *,
     workspace_id: str,
@@ -192,35 +193,11 @@ def activity_report(
     record: CrmRecord | None = None,
     owner: CrmOwner | None = None,
 ) -> Report:
-    """What became of a conversation: exactly one for each chat and revision."""
+    """What became of a conversation, or of the lead that the policy asked for at its end: one of a kind for each chat and revision."""
     return Report(
-        effect_id(workspace_id, "settled", "activity", transcript.chat_id, transcript.revision),
+        effect_id(workspace_id, "settled", kind, transcript.chat_id, transcript.revision),
         CrmSettled(
-            kind="activity",
-            result=result,
-            code=code,
-            chat_id=transcript.chat_id,
-            revision=transcript.revision,
-            record=record,
-            owner=owner,
-        ),
-    )
-
-
-def lead_report(
-    transcript: TranscriptCompleted,
-    *,
-    workspace_id: str,
-    result: Result,
-    code: str | None = None,
-    record: CrmRecord | None = None,
-    owner: CrmOwner | None = None,
-) -> Report:
-    """What became of the lead that the policy asked for at the end of this conversation."""
-    return Report(
-        effect_id(workspace_id, "settled", "lead", transcript.chat_id, transcript.revision),
-        CrmSettled(
-            kind="lead",
+            kind=kind,
             result=result,
             code=code,
             chat_id=transcript.chat_id,

@@ -7,8 +7,7 @@ loopback and was asked for by a loopback name (another name there means that som
 
 import binascii
 import hmac
-from base64 import b64decode, b64encode
-from hashlib import sha256
+from base64 import b64decode
 from importlib import resources
 from ipaddress import ip_address
 
@@ -21,23 +20,12 @@ from starlette.routing import BaseRoute, Route
 from schemas.types import Language
 from services.crm_sync.connectors.embedded import DECLARED, EmbeddedCrm, FeedFilter, FeedPage
 from services.runtime.effects import Unavailable
+from services.runtime.html import page_headers
 
 FEED_PATH = "/crm/{workspace}/feed"
 FILTER_CHARS_MAX = 256
 _STYLE = (resources.files("services.crm_sync") / "templates" / "feed.css").read_text("utf-8")
-_STYLE_HASH = b64encode(sha256(_STYLE.encode()).digest()).decode()
-HEADERS = {
-    "Content-Security-Policy": (
-        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'self'; "
-        "frame-ancestors 'none'"
-    ),
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Robots-Tag": "noindex, nofollow",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
+HEADERS = page_headers(_STYLE, form_action="self")
 CLOSED = (
     "The feed is shown on loopback only, under a name of this machine such as 127.0.0.1. "
     "To open it elsewhere, give the worker a password in CHAT_CRM_FEED_TOKEN.\n"

@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from time import time
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -28,6 +27,7 @@ from services.crm_sync.conversation import activity_of
 from services.runtime.effects import Downstream, EffectFailure, Refused
 from services.runtime.ledger import Ledger
 from services.runtime.metrics import Metrics
+from services.runtime.wall_clock import now_ms
 
 SOURCE = "/services/crm_sync"
 OUTCOME = "outcome"
@@ -86,7 +86,7 @@ class Sync:
         crms: Mapping[str, Crm],
         write: Write,
         metrics: Metrics,
-        now_ms: Callable[[], int] = lambda: int(time() * 1000),
+        now_ms: Callable[[], int] = now_ms,
     ) -> None:
         self._settings = settings
         self._turns = turns
@@ -110,8 +110,12 @@ class Sync:
 
         async def reports(resumed: bool, lead_begun: bool) -> Sequence[core.Report]:
             if crm is None:
-                report = core.activity_report(
-                    transcript, workspace_id=workspace_id, result="refused", code="unknown_connector"
+                report = core.conversation_report(
+                    "activity",
+                    transcript,
+                    workspace_id=workspace_id,
+                    result="refused",
+                    code="unknown_connector",
                 )
                 return (report,)
             job = _Job(workspace_id, effect, settings, crm, resumed, lead_begun)
@@ -215,12 +219,19 @@ class Sync:
             except EffectFailure as failure:
                 result = _result(failure)
                 return (
-                    core.lead_report(transcript, workspace_id=workspace_id, result=result, code=failure.code),
+                    core.conversation_report(
+                        "lead", transcript, workspace_id=workspace_id, result=result, code=failure.code
+                    ),
                     _said(transcript, job, result, f"lead_{result}"),
                 )
         return (
-            core.lead_report(
-                transcript, workspace_id=workspace_id, result="done", record=lead.record, owner=lead.owner
+            core.conversation_report(
+                "lead",
+                transcript,
+                workspace_id=workspace_id,
+                result="done",
+                record=lead.record,
+                owner=lead.owner,
             ),
             await self._placed(job, transcript, [(lead.record, job.effect)], code=None),
         )
@@ -301,7 +312,8 @@ class Sync:
                 failures.append(failure)
         if not entries:
             return _said(transcript, job, _result(failures[0]), failures[0].code)
-        return core.activity_report(
+        return core.conversation_report(
+            "activity",
             transcript,
             workspace_id=workspace_id,
             result="done",
@@ -348,4 +360,6 @@ def _result(failure: EffectFailure) -> core.Result:
 
 
 def _said(transcript: TranscriptCompleted, job: _Job, result: core.Result, code: str) -> core.Report:
-    return core.activity_report(transcript, workspace_id=job.workspace_id, result=result, code=code)
+    return core.conversation_report(
+        "activity", transcript, workspace_id=job.workspace_id, result=result, code=code
+    )

@@ -5,7 +5,6 @@ The one rule: this is the composition root; everything is built here, inside the
 
 import asyncio
 from contextlib import AsyncExitStack, suppress
-from time import time
 
 from schemas import codec, topics
 from services.crm_sync.configuration import Configuration
@@ -22,6 +21,7 @@ from services.runtime.health import Health, Pages
 from services.runtime.ledger import Ledger
 from services.runtime.metrics import Metrics
 from services.runtime.process import main_of
+from services.runtime.wall_clock import now_ms
 
 
 async def run(settings: CrmSyncSettings, stop: asyncio.Event) -> None:
@@ -63,7 +63,7 @@ async def run(settings: CrmSyncSettings, stop: asyncio.Event) -> None:
         )
         app.on(topics.TRANSCRIPTS, codec.transcripts, sync.transcript, concurrency=settings.crm_concurrency)
         app.on(topics.NOTICES, codec.notices, sync.notice, concurrency=settings.crm_concurrency)
-        forgetting = asyncio.create_task(ledger.keep_forgetting(lambda: int(time() * 1000)))
+        forgetting = asyncio.create_task(ledger.keep_forgetting(now_ms))
         stack.callback(forgetting.cancel)
         await _together(app, configuration, stop)
 

@@ -92,8 +92,8 @@ def _default(field: FieldInfo) -> str:
     value: Any = field.default
     if field.is_required():
         return "required"
-    if field.default_factory is not None or str(value).startswith("https://"):
-        return _COMPUTED  # it differs between machines, or a mirror does as well
+    if field.default_factory is not None:
+        return _COMPUTED  # it differs between machines
     if value is None:
         return "–"
     if isinstance(value, Enum):

@@ -8,7 +8,6 @@ import hmac
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from hashlib import sha256
-from time import time
 
 from schemas import codec, topics
 from services.notifier.core import Rules
@@ -20,25 +19,16 @@ from services.runtime.effects import Downstream
 from services.runtime.faust_app import EffectsApp
 from services.runtime.health import Health, Pages
 from services.runtime.ledger import Ledger
-from services.runtime.links import transcript_link
+from services.runtime.links import links
 from services.runtime.metrics import Metrics
 from services.runtime.process import main_of
-
-
-def _now_ms() -> int:
-    return int(time() * 1000)
+from services.runtime.wall_clock import now_ms
 
 
 def rules_of(settings: NotifierSettings) -> Rules:
     """Return what composing mails depends on."""
     secret = settings.secret
-    lifetime_ms = int(settings.link_lifetime_s * 1000)
-
-    def link(workspace_id: str, chat_id: str, revision: int, at_ms: int) -> str:
-        return transcript_link(
-            settings.public_url, secret, workspace_id, chat_id, revision, at_ms + lifetime_ms
-        )
-
+    link = links(base_url=settings.public_url, secret=secret, lifetime_s=settings.link_lifetime_s)
     salt = hmac.new(secret.encode(), b"chat-routing.recipients", sha256).digest()
     return Rules(salt=salt, link=link, default_language=settings.mail_language)
 
@@ -68,7 +58,7 @@ async def run(settings: NotifierSettings, stop: asyncio.Event) -> None:
             ),
             write=app.write,
             metrics=metrics,
-            now_ms=_now_ms,
+            now_ms=now_ms,
         )
         for topic, kinds in (
             (topics.NOTICES, codec.notices),
@@ -76,7 +66,7 @@ async def run(settings: NotifierSettings, stop: asyncio.Event) -> None:
             (topics.ACTIVITIES, codec.activities),
         ):
             app.on(topic, kinds, mailer.handle, concurrency=settings.mail_concurrency)
-        forgetting = asyncio.create_task(ledger.keep_forgetting(_now_ms))
+        forgetting = asyncio.create_task(ledger.keep_forgetting(now_ms))
         stack.callback(forgetting.cancel)
         await app.run(stop)
 

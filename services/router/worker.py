@@ -4,7 +4,6 @@ The one rule: nothing is decided here; this file only puts the parts together.
 """
 
 import asyncio
-import time
 
 from pydantic import Field
 
@@ -17,6 +16,7 @@ from services.runtime.process import main_of
 from services.runtime.runner import run_worker
 from services.runtime.settings import RuntimeSettings
 from services.runtime.ticks import TickSettings
+from services.runtime.wall_clock import now_ms
 
 
 class RouterSettings(RuntimeSettings):
@@ -37,7 +37,7 @@ class RouterSettings(RuntimeSettings):
 def observe(partition: int, processor: Processor, metrics: Metrics) -> None:
     """Sets the gauge of how long the oldest due deadline has waited to fire, after a batch."""
     assert isinstance(processor, RouterProcessor), "the router's partitions run the router's processor"
-    late_ms = processor.partition.deadline_lag_ms(round(time.time() * 1000))
+    late_ms = processor.partition.deadline_lag_ms(now_ms())
     metrics.set("deadline_lag_seconds", late_ms / 1000, partition=str(partition))
 
 

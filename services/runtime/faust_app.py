@@ -8,7 +8,6 @@ A handler may be called again with the same record after a crash or a rebalance,
 import asyncio
 from collections.abc import Awaitable, Callable
 from tempfile import TemporaryDirectory
-from time import time
 from typing import Any, TypeAlias
 
 import faust
@@ -23,6 +22,7 @@ from services.runtime.logs import log
 from services.runtime.metrics import Metrics
 from services.runtime.ports import InputRecord
 from services.runtime.settings import RuntimeSettings
+from services.runtime.wall_clock import now_ms
 
 CONCURRENCY_DEFAULT = 16
 BUFFERED_RECORDS_MAX = 1_024
@@ -36,10 +36,6 @@ COMMIT_INTERVAL_S = 0.5
 
 Handler: TypeAlias = Callable[[Any], Awaitable[None]]
 """Takes a decoded envelope; returns when everything that follows from it is done and written."""
-
-
-def _now_ms() -> int:
-    return int(time() * 1000)
 
 
 def _decoded(codec: Codec, message: Any) -> Any:
@@ -217,12 +213,12 @@ class EffectsApp:
         )
         topic, row = dead_letter(record, poison)
         async with self._refusing:  # one by one, so that the limit holds
-            now_ms = _now_ms()
-            self._dead_letters.check({message.topic: 1}, now_ms=now_ms)
+            refused_ms = now_ms()
+            self._dead_letters.check({message.topic: 1}, now_ms=refused_ms)
             await self._send(
                 topic, key=row.key, value=row.value, partition=message.partition, headers=row.headers
             )
-            self._dead_letters.committed(1, now_ms=now_ms)
+            self._dead_letters.committed(1, now_ms=refused_ms)
         self._metrics.add("dead_letters", topic=message.topic)
         self._log.warning(
             "dead_letter",

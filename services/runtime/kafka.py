@@ -16,6 +16,7 @@ from services.runtime.broker import ChangelogPage, Delivery, Offsets, Row
 from services.runtime.failures import TaskCorrupted, TaskMigrated, WorkerFailed
 from services.runtime.logs import explain, log
 from services.runtime.settings import RuntimeSettings
+from services.runtime.wall_clock import now_ms
 
 Result = TypeVar("Result")
 
@@ -304,7 +305,7 @@ class SystemClock:
 
     def now_ms(self) -> int:
         """The wall clock."""
-        return time.time_ns() // 1_000_000
+        return now_ms()
 
     def monotonic_s(self) -> float:
         """A clock that never goes back."""

@@ -4,10 +4,11 @@ The one rule: the same arguments give the same link on any machine, because link
 repeatable; so the expiry is part of what is signed, and nothing here reads a clock or compresses.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeAlias
 
 import orjson
 from itsdangerous import BadData, Signer
@@ -63,6 +64,10 @@ class LinkSettings(RuntimeSettings):
         return self.link_secret_file.read_text("utf-8").strip()
 
 
+LinkMaker: TypeAlias = Callable[[str, str, int, int], str]
+"""Makes a link from workspace, chat, revision and the milliseconds its lifetime counts from."""
+
+
 class LinkInvalid(Exception):
     """The token was not made with this secret, or was changed."""
 
@@ -93,6 +98,16 @@ def transcript_link(
     """The address of a transcript's page: `<base_url>/t/<token>`. Raises ValueError when the secret is too short."""
     payload = base64_encode(orjson.dumps([workspace_id, chat_id, revision, expires_at_ms]))
     return f"{base_url.rstrip('/')}{LINK_PATH}{_signer(secret).sign(payload).decode()}"
+
+
+def links(*, base_url: str, secret: str, lifetime_s: float) -> LinkMaker:
+    """Makes the links of transcripts: the same for the same chat, since they stand in records that must be repeatable."""
+    lifetime_ms = int(lifetime_s * 1000)
+
+    def link(workspace_id: str, chat_id: str, revision: int, ended_ms: int) -> str:
+        return transcript_link(base_url, secret, workspace_id, chat_id, revision, ended_ms + lifetime_ms)
+
+    return link
 
 
 def read_link(token: str, secret: str, now_ms: int) -> TranscriptLink:

@@ -4,10 +4,8 @@ The one rule: whoever has the link may read the page, and links are forwarded; s
 and what staff needs to know of a missed chat, and never a whisper (an internal message).
 """
 
-from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime
-from hashlib import sha256
 from importlib import resources
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -21,25 +19,14 @@ from starlette.responses import HTMLResponse
 from starlette.routing import BaseRoute, Route
 
 from schemas.types import Language
+from services.runtime.html import page_headers
 from services.runtime.links import LINK_PATH, LinkExpired, LinkInvalid, read_link
 from services.runtime.logs import explain, log
 from services.transcript.reading import ArchivedChat, read_chat
 from services.transcript.wording import WORDS
 
 _STYLE = (resources.files("services.transcript") / "templates" / "page.css").read_text("utf-8")
-_STYLE_HASH = b64encode(sha256(_STYLE.encode()).digest()).decode()
-HEADERS = {
-    "Content-Security-Policy": (
-        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'"
-    ),
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Robots-Tag": "noindex, nofollow",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
+HEADERS = page_headers(_STYLE, form_action="none")
 """Sent with every page: nothing is loaded or run, nothing kept, and the link is not told to other sites."""
 
 _log = log(__name__)

@@ -4,20 +4,19 @@ The one rule: the archive may fall behind or fail without holding up a transcrip
 """
 
 import asyncio
-import time
 
 from pydantic import Field
 from sqlalchemy.exc import SQLAlchemyError
 
 from schemas.topics import EVENTS, ROUTING, TRANSCRIPT_STATE
 from services.runtime.failures import WorkerFailed
-from services.runtime.links import LinkSettings, transcript_link
+from services.runtime.links import LinkSettings, links
 from services.runtime.process import main_of
 from services.runtime.runner import Context, run_worker
+from services.runtime.wall_clock import now_ms
 from services.transcript.api import Pages
 from services.transcript.archive import Archive
 from services.transcript.kafka_log import KafkaLog
-from services.transcript.parts import Link
 from services.transcript.processor import transcript_processors
 from services.transcript.projector import Projector
 from services.transcript.rows import TOPICS
@@ -43,16 +42,6 @@ class TranscriptSettings(LinkSettings):
     )
 
 
-def links(*, base_url: str, secret: str, lifetime_s: float) -> Link:
-    """Makes the links of transcripts: the same for the same chat, since they stand in records that must be repeatable."""
-    lifetime_ms = int(lifetime_s * 1000)
-
-    def link(workspace_id: str, chat_id: str, revision: int, ended_ms: int) -> str:
-        return transcript_link(base_url, secret, workspace_id, chat_id, revision, ended_ms + lifetime_ms)
-
-    return link
-
-
 async def run(settings: TranscriptSettings, stop: asyncio.Event) -> None:
     """Runs the worker until `stop` is set. Raises WorkerFailed."""
     secret = settings.secret
@@ -67,7 +56,7 @@ async def run(settings: TranscriptSettings, stop: asyncio.Event) -> None:
             projector = Projector(archive, source, metrics=context.metrics)
             await projector.run(context.stop)
 
-    pages = Pages(archive.engine, secret=secret, now_ms=lambda: int(time.time() * 1000))
+    pages = Pages(archive.engine, secret=secret, now_ms=now_ms)
     try:
         await run_worker(
             settings=settings,

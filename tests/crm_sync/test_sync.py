@@ -403,7 +403,10 @@ async def test_killed_in_the_middle_and_the_newest_lead_is_another_now(place: Pl
 async def test_ids_and_envelope(place: Place) -> None:
     await place.sync().transcript(enveloped(transcript()))
     envelope = codec.activities.decode(place.written[0])
-    assert envelope.id == core.activity_report(transcript(), workspace_id=ACME, result="no_match").id
+    assert (
+        envelope.id
+        == core.conversation_report("activity", transcript(), workspace_id=ACME, result="no_match").id
+    )
     assert envelope.source == "/services/crm_sync"
     assert envelope.workspaceid == ACME
     assert replace(envelope.data, code=None) == CrmSettled("activity", "no_match", chat_id="c1", revision=1)

@@ -255,7 +255,7 @@ def test_no_personal_data_is_logged(written: io.StringIO) -> None:
         detail={"question": "secret question", "codes": ["a@b.example", 550]},
         raw=b"bytes",
     )
-    logging.getLogger("some.library").warning("sent to %s", "hanako@example.com")
+    logging.getLogger("some.client").warning("sent to %s", "hanako@visitor.example")
     entry, foreign = [json.loads(line) for line in written.getvalue().splitlines()]
     assert entry["chat_id"] == "c1"
     assert (entry["text"], entry["raw"]) == ("[redacted]", "[redacted]")

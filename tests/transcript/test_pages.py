@@ -8,11 +8,10 @@ import pytest
 from starlette.applications import Starlette
 
 from schemas.events import Visitor
-from services.runtime.links import transcript_link
+from services.runtime.links import links, transcript_link
 from services.transcript.api import Pages
 from services.transcript.archive import Archive
 from services.transcript.wording import WORDS
-from services.transcript.worker import links
 from tests.transcript.sources import everything
 from tests.transcript.test_archive import drain
 from tests.transcript.world import START_MS, World

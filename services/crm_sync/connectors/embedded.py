@@ -6,7 +6,6 @@ The one rule: the database keeps markers unique within a workspace, so a marker 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from time import time
 
 from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -28,6 +27,7 @@ from services.crm_sync.connectors.records import (
 )
 from services.runtime.database import open_async
 from services.runtime.effects import Refused, Unavailable
+from services.runtime.wall_clock import now_ms
 
 NAME = "embedded"
 ACTIVITY = "activity"
@@ -77,20 +77,16 @@ class FeedPage:
     groups: tuple[str, ...]
 
 
-def _now_ms() -> int:
-    return int(time() * 1000)
-
-
 class EmbeddedCrm:
     """A `Connector` that also shows its feed and takes people to begin with. Make it with `open`."""
 
-    def __init__(self, url: str, *, now_ms: Callable[[], int] = _now_ms) -> None:
+    def __init__(self, url: str, *, now_ms: Callable[[], int] = now_ms) -> None:
         self._engine = open_async(url)
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
         self._now_ms = now_ms
 
     @classmethod
-    async def open(cls, url: str, *, now_ms: Callable[[], int] = _now_ms) -> "EmbeddedCrm":
+    async def open(cls, url: str, *, now_ms: Callable[[], int] = now_ms) -> "EmbeddedCrm":
         """Open the database at `url` (`sqlite:///FILE` or `postgresql://…`) and make the tables it lacks."""
         crm = cls(url, now_ms=now_ms)
         async with crm._engine.begin() as connection:

@@ -32,6 +32,7 @@ from schemas.notices import (
 from schemas.outcomes import CrmSettled, MailSettled
 from schemas.topics import ACTIVITIES, DELIVERIES, EVENTS, NOTICES, ROUTING, TRANSCRIPTS, dead_letters
 from schemas.transcripts import TranscriptCompleted
+from services.runtime.deadletter import read_letter
 from services.runtime.ports import InputRecord
 
 LETTERS = tuple(
@@ -70,7 +71,7 @@ class Accounts:
         self._mails_failed = 0
         self._crm_settled: dict[tuple[str, ...], CrmSettled] = {}
         self._leads: set[tuple[str, str]] = set()
-        self._letters: set[tuple[bytes, bytes, bytes]] = set()
+        self._letters: set[tuple[str, int, int]] = set()
         self._offers: set[tuple[str, str]] = set()
         self.accepted = 0
         self.withdrawn: Counter[str] = Counter()
@@ -90,11 +91,9 @@ class Accounts:
             self._enter(envelope)
 
     def _letter(self, record: InputRecord) -> None:
-        about = dict(record.headers)
-        topic, partition, offset = (
-            about.get(f"__streams.errors.{name}", b"") for name in ("topic", "partition", "offset")
-        )
-        self._letters.add((topic, partition, offset))
+        letter = read_letter(record)
+        if letter is not None:
+            self._letters.add((letter.topic, record.partition, letter.offset))
 
     def _enter(self, envelope: Envelope[str, Any]) -> None:
         workspace_id, data = envelope.workspaceid, envelope.data

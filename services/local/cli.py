@@ -8,6 +8,7 @@ from types import FrameType
 import typer
 
 from services.local.commands.demo import demo
+from services.local.commands.dlq import app as dlq
 from services.local.commands.play import play, publish
 from services.local.commands.replay import export, replay
 from services.local.commands.sample import sample
@@ -27,6 +28,7 @@ app.command()(up)
 app.command()(topics)
 for command in (sample, play, publish, export, replay, verify, demo):
     app.command()(command)
+app.add_typer(dlq, name="dlq")
 
 
 def main() -> None:

@@ -13,9 +13,9 @@ from schemas.topics import EVENTS, dead_letters
 from services.local.errors import LocalError
 from services.local.input_log import empty_snapshot, line
 from services.local.topic_log import TopicLog
+from services.runtime.deadletter import read_letter
 from services.runtime.ports import InputRecord
 
-_TOPIC, _PARTITION, _OFFSET = (f"__streams.errors.{name}" for name in ("topic", "partition", "offset"))
 TOPICS = (EVENTS, dead_letters(EVENTS))
 
 
@@ -51,12 +51,7 @@ def lines(log: TopicLog, *, workspace_id: str | None = None) -> Iterator[bytes]:
 
 def refused_positions(letters: Iterable[InputRecord]) -> set[tuple[int, int]]:
     """Return where the dead-lettered records of the input log stood: (partition, offset)."""
-    refused = set()
-    for letter in letters:
-        about = dict(letter.headers)
-        if about.get(_TOPIC) == EVENTS.encode():
-            refused.add((int(about[_PARTITION]), int(about[_OFFSET])))
-    return refused
+    return {(record.partition, letter.offset) for record in letters if (letter := read_letter(record))}
 
 
 def _timed(records: list[InputRecord]) -> Iterator[tuple[int, int, int, InputRecord]]:

@@ -3,9 +3,10 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError
 
 from services.local.errors import LocalError
@@ -23,26 +24,29 @@ class TopicLog:
     def __init__(self, bootstrap: str, topics: Iterable[str]) -> None:
         self._bootstrap = bootstrap
         self._topics = tuple(topics)
+        self._consumer: Any = None
+        self._partitions: list[TopicPartition] = []
+        self.begins: dict[tuple[str, int], int] = {}
+        self._records: dict[str, dict[int, list[InputRecord]]] = {}
+
+    async def __aenter__(self) -> Self:
+        self._partitions = await partitions_of(self._bootstrap, self._topics)
         self._consumer = AIOKafkaConsumer(
-            *self._topics,
-            bootstrap_servers=bootstrap,
+            bootstrap_servers=self._bootstrap,
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             max_partition_fetch_bytes=_PARTITION_BYTES_MAX,
         )
-        self._partitions: list[TopicPartition] = []
-        self.begins: dict[tuple[str, int], int] = {}
-        self._records: dict[str, dict[int, list[InputRecord]]] = {}
-
-    async def __aenter__(self) -> Self:
+        self._consumer.assign(self._partitions)
         await start(self._consumer, self._bootstrap)
         try:
-            await self._find_partitions()
+            begins = await self._consumer.beginning_offsets(self._partitions)
         except BaseException:
             await self._consumer.stop()
             raise
+        self.begins = {(part.topic, part.partition): offset for part, offset in begins.items()}
         self._records = {topic: defaultdict(list) for topic in self._topics}
         return self
 
@@ -50,16 +54,6 @@ class TopicLog:
         self, _kind: type[BaseException] | None, _error: BaseException | None, _where: TracebackType | None
     ) -> None:
         await self._consumer.stop()
-
-    async def _find_partitions(self) -> None:
-        self._partitions = sorted(self._consumer.assignment())
-        absent = sorted(set(self._topics) - {part.topic for part in self._partitions})
-        if absent:
-            raise LocalError(
-                f"Kafka at {self._bootstrap} has no topic {absent[0]}: run `chat-routing topics` first."
-            )
-        begins = await self._consumer.beginning_offsets(self._partitions)
-        self.begins = {(part.topic, part.partition): offset for part, offset in begins.items()}
 
     async def catch_up(self) -> list[InputRecord]:
         """Read up to the ends as they are now, and return what is new."""
@@ -105,6 +99,22 @@ class TopicLog:
     def partitions_of(self, topic: str) -> list[int]:
         """Return the partition numbers of a topic."""
         return [part.partition for part in self._partitions if part.topic == topic]
+
+
+async def partitions_of(bootstrap: str, topics: Iterable[str]) -> list[TopicPartition]:
+    """Return all partitions of some topics. Raises LocalError when one is absent, for which a consumer would wait 40 s."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        await admin.start()
+        found = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics()}
+    except KafkaConnectionError as error:
+        raise LocalError(no_kafka(bootstrap)) from error
+    finally:
+        await admin.close()
+    for topic in topics:
+        if topic not in found:
+            raise LocalError(f"Kafka at {bootstrap} has no topic {topic}: run `chat-routing topics` first.")
+    return sorted(TopicPartition(topic, part["partition"]) for topic in topics for part in found[topic])
 
 
 async def start(client: AIOKafkaConsumer, bootstrap: str) -> None:

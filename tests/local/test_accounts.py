@@ -7,9 +7,10 @@ from schemas.decisions import ChatClosed, DepartmentRef, MailPlan, Position, Req
 from schemas.events import ChatRequested, Visitor
 from schemas.notices import Letter, NoticeCrmConfigured, NoticeFeedback
 from schemas.outcomes import CrmSettled, MailSettled
-from schemas.topics import ACTIVITIES, DELIVERIES, EVENTS, NOTICES, ROUTING, TRANSCRIPTS, dead_letters
+from schemas.topics import ACTIVITIES, DELIVERIES, EVENTS, NOTICES, ROUTING, TRANSCRIPTS
 from schemas.transcripts import TranscriptCompleted
 from services.local.accounts import Accounts
+from services.runtime.deadletter import dead_letter
 from services.runtime.ports import InputRecord
 
 AT = "2026-11-21T00:00:00.000Z"
@@ -138,11 +139,9 @@ def test_a_notice_is_settled_for_everybody_it_goes_to() -> None:
 
 
 def test_one_record_refused_by_two_readers_is_one_dead_letter() -> None:
-    about = tuple(
-        (f"__streams.errors.{name}", value)
-        for name, value in (("topic", b"chat.events.v1"), ("partition", b"0"), ("offset", b"7"))
-    )
-    letter = InputRecord(dead_letters(EVENTS), 0, 0, 0, b"acme", b"nonsense", about)
+    refused = InputRecord(EVENTS, 0, 7, 0, b"acme", b"nonsense")
+    topic, row = dead_letter(refused, codec.Poison("not JSON"))
+    letter = InputRecord(topic, 0, 0, 0, row.key, row.value, row.headers)
     books = Accounts()
     books.take([letter, letter])
     assert books.dead_letters == 1

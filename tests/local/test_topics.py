@@ -1,5 +1,6 @@
 """Topics are created as the contract has them; what exists is compared and left alone."""
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from schemas.topics import TOPICS, Topic
 from services.local.errors import LocalError
 from services.local.kafka import EmbeddedKafka
 from services.local.ports import free_ports
+from services.local.topic_log import TopicLog
 from services.local.topics import Difference, ensure_topics
 
 COMMAND = (str(Path(sys.executable).with_name("chat-routing")), "topics")
@@ -52,6 +54,14 @@ def test_the_command_creates_all_topics_and_exits_with_1_on_a_difference() -> No
         )
         assert different.returncode == 1
         assert different.stdout.count("partitions") == len(TOPICS)
+
+
+@pytest.mark.kafka
+async def test_an_absent_topic_is_said_at_once_and_is_not_created(kafka: str) -> None:
+    for _ in range(2):
+        async with asyncio.timeout(30):
+            with pytest.raises(LocalError, match=r"has no topic local\.absent: run `chat-routing topics`"):
+                await TopicLog(kafka, ("local.absent",)).__aenter__()
 
 
 def test_a_wrong_address_is_said_in_one_sentence() -> None:

@@ -58,7 +58,7 @@ def replay(
     Exits with 2 at a line that can't be read; what follows from the lines before it stands.
     """
     overrides = dict(_override(text) for text in routing or ())
-    until_ms = None if until is None else _moment_ms(until)
+    until_ms = None if until is None else moment_ms(until, option="--until")
     output = sys.stdout.buffer
     try:
         for emitted in replaying.replay(path, until_ms=until_ms, overrides=overrides):
@@ -79,13 +79,14 @@ def _override(text: str) -> tuple[str, dict[str, object]]:
     return department_id, replaying.read_routing(Path(name))
 
 
-def _moment_ms(text: str) -> int:
+def moment_ms(text: str, *, option: str) -> int:
+    """Return a moment in ms since the epoch. Raises BadParameter for what names none, or leaves its zone out."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:
         raise typer.BadParameter(
-            f"{text}: a time such as 2026-11-21T09:00:00Z was expected", param_hint="--until"
+            f"{text}: a time such as 2026-11-21T09:00:00Z was expected", param_hint=option
         )
     return to_ms(moment)

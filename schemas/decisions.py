@@ -3,10 +3,11 @@
 The one rule: a decision carries all that `evolve` needs to apply it, so inputs and decisions rebuild the state without deciding again.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar, Literal
 
 from schemas.events import Visitor
+from schemas.frozen import dataclass
 from schemas.types import (
     Audience,
     BotTransferFailure,

@@ -3,12 +3,13 @@
 The one rule: inside the services time is integer milliseconds; RFC 3339 text exists only on the wire, and is made and read here.
 """
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Generic, Literal, TypeVar
 
+from schemas.frozen import dataclass
 from schemas.types import Audience, Id, Moment, Name
 
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC, without the zone that `isoformat` would write
 TypeName = TypeVar("TypeName")
 Data = TypeVar("Data")
 
@@ -46,6 +47,5 @@ def to_ms(moment: datetime) -> int:
 
 def from_ms(at_ms: int) -> str:
     """RFC 3339 text in UTC with milliseconds, such as `2026-11-21T09:00:00.000Z`."""
-    seconds, millis = divmod(at_ms, 1000)
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{millis:03d}Z"
+    moment = _EPOCH + timedelta(milliseconds=at_ms)
+    return f"{moment.isoformat(timespec='milliseconds')}Z"

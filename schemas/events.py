@@ -4,12 +4,13 @@ The one rule: a `*.configured.v1` event is a whole snapshot, so every setting ha
 a `float` is written as one (20.0): what is stored and read back must be written in the same bytes again.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
 from schemas.envelope import Envelope, PartitionEnvelope
+from schemas.frozen import dataclass
 from schemas.types import (
     CHANNELS,
     Address,

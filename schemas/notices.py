@@ -3,11 +3,11 @@
 The one rule: a notice holds all that its mail needs; the notifier keeps no settings but SMTP servers.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from schemas.decisions import AgentCard, AvailableAgent, Caused, DepartmentRef
 from schemas.events import Layouts, Visitor
+from schemas.frozen import dataclass
 from schemas.types import (
     Channel,
     Id,

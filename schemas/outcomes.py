@@ -3,9 +3,9 @@
 The one rule: every effect that was asked for ends in exactly one outcome record per recipient or target.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from schemas.frozen import dataclass
 from schemas.types import Id, Name
 
 MailKind = Literal["unattended", "transcript", "ip_blocked", "feedback", "reply", "crm_note"]

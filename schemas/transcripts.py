@@ -3,11 +3,11 @@
 The one rule: one record per (chat, revision, part); the parts of a long conversation repeat the head and share out the messages.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from schemas.decisions import AgentCard, DepartmentRef, MailPlan
 from schemas.events import Sender, Visitor
+from schemas.frozen import dataclass
 from schemas.types import Channel, Id, MissedTag, Outcome, Question, Text
 
 

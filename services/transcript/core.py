@@ -20,7 +20,7 @@ from schemas.decisions import (
     MissedUpdated,
     RequestRefused,
 )
-from schemas.envelope import Envelope, PartitionEnvelope, from_ms, to_ms
+from schemas.envelope import Envelope, from_ms, to_ms
 from schemas.events import ChatMessage, ChatRequested, Event, EventEnvelope
 from schemas.transcripts import TranscriptMessage
 from services.transcript.parts import Completed, Link, SizeBytes, accepted, transcript
@@ -48,6 +48,9 @@ QUIET_KEPT_MS = 45 * DAY_MS
 """A chat nothing was read about for this long is forgotten: the longest time-out, and a missed chat's life, are 30 days."""
 MESSAGES_MAX = 50_000
 """Messages kept of one conversation; later ones are left out of its transcript."""
+EVENTS_KEPT = (ChatRequested, ChatMessage)
+DECISIONS_KEPT = (ChatClosed, ChatMissed, ChatReopened, ChatTagged, MissedUpdated, RequestRefused)
+"""What the assembler takes in; all else it would only pass over."""
 REFUSABLE = frozenset({ChatRequested.TYPE, ChatMessage.TYPE})
 
 
@@ -74,19 +77,19 @@ class Assembler:
     # ------------------------------------------------------------ the two topics
 
     def event(self, envelope: EventEnvelope | None, *, offset: int, at_ms: int) -> list[Completed]:
-        """Takes the record of `chat.events.v1` at `offset`; None where it can't be read, which counts as read past."""
+        """Takes the record of `chat.events.v1` at `offset`; None where it does not matter or can't be read: it is read past."""
         now_ms = max(self._progress.now_ms, at_ms)
         self._progress = Progress(position=offset + 1, now_ms=now_ms)
         self._seen_ms = max(self._seen_ms, now_ms)
-        # A tick alone writes nothing: a transaction for each would cost more than it is worth, and the next one catches up.
+        # What says nothing about a conversation writes nothing, ticks above all: a transaction for each would cost more than it
+        # is worth, and the next one catches up.
         self._behind = True
-        if not isinstance(envelope, PartitionEnvelope):
-            self._put(("progress",), self._progress)
         refused = offset in self._early
         if refused:
             self._early.discard(offset)
             self._drop(("refused", offset))
         if isinstance(envelope, Envelope):
+            self._put(("progress",), self._progress)
             match envelope.data:
                 case ChatRequested():
                     self._requested(envelope, envelope.data, offset=offset, refused=refused)

@@ -80,7 +80,7 @@ def test_codes_and_that_nothing_changes(request_: e.Event, code: str) -> None:
     assert scene.say(request_) == [f"refused: {code}"]
     after = state_of(scene.partition)
     changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
-    assert {key for key in changed if not key.startswith(b"seen/")} == {b"profile/acme/"}
+    assert {key for key in changed if not key.startswith(b"seen/")} == {b"counts/acme/"}
     assert scene.ask("c5")[0].startswith("offered c5")
 
 

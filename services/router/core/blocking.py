@@ -3,7 +3,7 @@
 The one rule: a look-up costs one try for each prefix length in use, however many networks are blocked.
 """
 
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from services.router.core.state import Workspace
 
@@ -16,45 +16,49 @@ def block(ws: Workspace, network: str) -> bool:
     if network in blocks or len(blocks) >= NETWORKS_MAX:
         return False
     blocks[network] = ws.now_ms
-    _count(ws, network, 1)
-    ws.changed["profile", ""] = None
+    _enter(ws, network)
+    ws.touch(ws.profile)
     return True
 
 
 def unblock(ws: Workspace, network: str) -> None:
     """Lifts a block; what was not blocked stays so."""
-    if ws.profile.blocked.pop(network, None) is not None:
-        _count(ws, network, -1)
-        ws.changed["profile", ""] = None
+    if ws.profile.blocked.pop(network, None) is None:
+        return
+    length, prefix = _place(ip_network(network))
+    del ws.blocked[length][prefix]
+    if not ws.blocked[length]:
+        del ws.blocked[length]
+    ws.touch(ws.profile)
 
 
 def is_blocked(ws: Workspace, ip: str | None) -> bool:
     """Whether a visitor's address lies in a blocked network; what is no address is in none."""
-    if ip is None or not ws.profile.blocked:
+    if ip is None or not ws.blocked:
         return False
     try:
         address = ip_address(ip.strip())
     except ValueError:
         return False
+    bits = int(address)
     return any(
-        count > 0
-        and version == address.version
-        and _network(address.compressed, prefix) in ws.profile.blocked
-        for (version, prefix), count in ws.block_prefixes.items()
+        version == address.version and bits >> host_bits in prefixes
+        for (version, host_bits), prefixes in ws.blocked.items()
     )
 
 
 def rebuild(ws: Workspace) -> None:
-    """Counts the prefix lengths of the stored blocks, after a restore."""
+    """Enters the stored blocks, after a restore."""
     for network in ws.profile.blocked:
-        _count(ws, network, 1)
+        _enter(ws, network)
 
 
-def _count(ws: Workspace, network: str, change: int) -> None:
-    parsed = ip_network(network)
-    length = (parsed.version, parsed.prefixlen)
-    ws.block_prefixes[length] = ws.block_prefixes.get(length, 0) + change
+def _enter(ws: Workspace, network: str) -> None:
+    length, prefix = _place(ip_network(network))
+    ws.blocked.setdefault(length, {})[prefix] = None
 
 
-def _network(address: str, prefix: int) -> str:
-    return str(ip_network((address, prefix), strict=False))
+def _place(network: IPv4Network | IPv6Network) -> tuple[tuple[int, int], int]:
+    """IP version and number of host bits, and what an address in the network reads without these."""
+    host_bits = network.max_prefixlen - network.prefixlen
+    return (network.version, host_bits), int(network.network_address) >> host_bits

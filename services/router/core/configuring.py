@@ -12,9 +12,9 @@ from schemas.events import (
     DepartmentDeleted,
     WorkspaceConfigured,
 )
-from services.router.core import entering, membership
+from services.router.core import entering, mail, membership
 from services.router.core.departments import choose, resolve
-from services.router.core.state import Agent, Department, Workspace
+from services.router.core.state import Agent, Department, Rota, Workspace
 from services.router.core.timers import Agenda
 
 HEARTBEAT_LIMIT_S = 60
@@ -24,7 +24,9 @@ HEARTBEAT_LIMIT_S = 60
 def workspace_configured(ws: Workspace, event: WorkspaceConfigured) -> None:
     """Takes the workspace's settings, and makes its default department if it has none yet."""
     ws.profile.settings = event
-    ws.changed[("profile", "")] = None
+    ws.touch(ws.profile)
+    for department in ws.departments.values():
+        ws.mail_plans[department.id] = mail.resolve(ws, department)
     default = ws.departments.get(ws.default_id)
     if default is None or not default.configured:
         _settle(ws, DepartmentConfigured(department_id=ws.default_id, name=event.name), configured=False)
@@ -53,7 +55,10 @@ def _settle(ws: Workspace, settings: DepartmentConfigured, *, configured: bool) 
     department = ws.departments.get(settings.department_id)
     before: tuple[str, ...] = ()
     if department is None:
-        department = ws.departments[settings.department_id] = Department(settings)
+        department = Department(settings.department_id, settings)
+        ws.departments[department.id] = department
+        rota = ws.rotas[department.id] = Rota(department.id)
+        ws.touch(rota)
     else:
         before = () if department.removed else tuple(dict.fromkeys(department.settings.agent_ids))
         department.settings = settings
@@ -84,7 +89,7 @@ def agent_configured(ws: Workspace, event: AgentConfigured) -> None:
     """Takes an agent's settings."""
     agent = ws.agents.get(event.agent_id)
     if agent is None:
-        agent = ws.agents[event.agent_id] = Agent(event)
+        agent = ws.agents[event.agent_id] = Agent(event.agent_id, event)
     else:
         if not agent.removed:
             membership.leave_departments(ws, agent)

@@ -31,10 +31,12 @@ def decide(ws: Workspace, event: e.Event | DeadlineReached | Drain) -> tuple[Emi
     match event:
         case Drain():
             return placement.drain(ws)
-        case e.ChatRequested():
-            return _requested(ws, event)
         case e.ChatMessage():
             return _message(ws, event)
+        case DeadlineReached():
+            return deadlines.reached(ws, event)
+        case e.ChatRequested():
+            return _requested(ws, event)
         case e.OfferAccepted():
             return _accepted(ws, event)
         case e.OfferDeclined():
@@ -65,8 +67,6 @@ def decide(ws: Workspace, event: e.Event | DeadlineReached | Drain) -> tuple[Emi
             return () if known else (refuse(ws, "unknown_agent", "the agent is not known"),)
         case e.CrmConfigured():
             return staffing.crm_configured(ws, event)
-        case DeadlineReached():
-            return deadlines.reached(ws, event)
         case (
             e.WorkspaceConfigured()
             | e.AgentConfigured()
@@ -224,7 +224,7 @@ def _feedback(ws: Workspace, event: e.ChatFeedback) -> tuple[Emission, ...]:
     if chat is None:
         return (refuse(ws, "unknown_chat", "the chat is not known", subject=event.chat_id),)
     department = ws.departments[chat.department_id]
-    to = mail.addresses(department.settings.email.feedback)
+    to = mail.plan(ws, department).feedback
     if not to:
         return ()
     agent = ws.agents.get(event.agent_id or chat.last_owner_id or "")

@@ -4,9 +4,9 @@ The one rule: `resolve` is read by `evolve` (which puts the chat there) and its 
 see one answer.
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
+from schemas.frozen import dataclass
 from schemas.types import MissedDetail
 from services.router.core import hours
 from services.router.core.state import Department, Workspace

@@ -3,11 +3,10 @@
 The one rule: `reason` is a table read from the top; the first row that fits is the answer (the contract, When is a chat missed).
 """
 
-from dataclasses import dataclass
-
 from schemas import decisions as d
 from schemas import notices as n
 from schemas.envelope import from_ms
+from schemas.frozen import dataclass
 from schemas.types import BotTransferFailure, MissedDetail, MissedReason, Outcome, WithdrawReason
 from services.router.core import mail
 from services.router.core.eligibility import eligible_ids
@@ -151,7 +150,7 @@ def _missed(ws: Workspace, chat: Chat, reason: MissedReason, detail: MissedDetai
 def _notice(ws: Workspace, chat: Chat, missed: d.ChatMissed) -> tuple[n.NoticeUnattended, ...]:
     """The unattended mail, once per chat, where the department wants it."""
     department = ws.departments[chat.department_id]
-    to = mail.addresses(department.settings.email.unattended)
+    to = mail.plan(ws, department).unattended
     if chat.notified or not to:
         return ()
     return (

@@ -16,10 +16,8 @@ DEPARTURES_KEPT = 20
 
 def available(ws: Workspace, department_id: str) -> tuple[AvailableAgent, ...]:
     """The agents of a department who have room now: the first 20 by id."""
-    agents = (
-        ws.agents[agent_id] for agent_id in islice(ws.indexes[department_id].with_room, AVAILABLE_SHOWN_MAX)
-    )
-    return tuple(AvailableAgent(a.id, a.settings.name, a.load, a.settings.max_chats) for a in agents)
+    first = islice(ws.indexes[department_id].with_room, AVAILABLE_SHOWN_MAX)
+    return tuple([ws.cards[agent_id] for agent_id in first])
 
 
 def owned_chats(ws: Workspace, agent_id: str) -> list[Chat]:
@@ -98,15 +96,16 @@ def depart(ws: Workspace, chat: Chat, phase: Phase) -> None:
     chat.turned_away = None
     for key in ("wait", "relax", "tier"):
         ws.disarm(chat, key)
-    for key in [key for key in chat.timers if key.startswith("cooldown/")]:
-        ws.disarm(chat, key)
+    if chat.timers:
+        for key in [key for key in chat.timers if key.startswith("cooldown/")]:
+            ws.disarm(chat, key)
     ws.open_chats.pop(chat.id, None)
     ws.unannounced.pop(chat.id, None)
     if waited:
-        department = ws.departments[chat.department_id]
-        department.departures_ms.append(ws.now_ms)
-        del department.departures_ms[:-DEPARTURES_KEPT]
-        ws.touch(department)
+        rota = ws.rotas[chat.department_id]
+        rota.departures_ms.append(ws.now_ms)
+        del rota.departures_ms[:-DEPARTURES_KEPT]
+        ws.touch(rota)
     ws.touch(chat)
 
 

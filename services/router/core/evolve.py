@@ -19,8 +19,28 @@ Fact = e.Event | DeadlineReached | d.Decision | n.Notice
 
 
 def evolve(ws: Workspace, fact: Fact) -> None:  # noqa: PLR0915 - one table over a closed union
-    """Applies one fact to the state."""
+    """Applies one fact to the state. The cases are tried in turn, so the most frequent stand first."""
     match fact:
+        case e.ChatMessage():
+            _message(ws, fact)
+        case DeadlineReached():
+            _deadline(ws, fact)
+        case d.ChatOffered():
+            _offered(ws, fact)
+        case e.ChatRequested():
+            _requested(ws, fact)
+        case d.ChatClosed():
+            _closed(ws, fact)
+        case d.ChatAssigned():
+            _assigned(ws, fact)
+        case e.ChatEndRequested():
+            _end_later(ws, fact)
+        case d.OfferWithdrawn():
+            _withdrawn(ws, fact)
+        case d.ChatMissed():
+            _missed(ws, fact)
+        case d.ChatQueued():
+            ws.unannounced.pop(fact.chat_id, None)
         case e.WorkspaceConfigured():
             configuring.workspace_configured(ws, fact)
         case e.DepartmentConfigured():
@@ -40,34 +60,14 @@ def evolve(ws: Workspace, fact: Fact) -> None:  # noqa: PLR0915 - one table over
         case e.VisitorIpUnblocked():
             if ws.agent(fact.by_agent_id) is not None:
                 blocking.unblock(ws, fact.ip)
-        case e.ChatRequested():
-            _requested(ws, fact)
-        case e.ChatMessage():
-            _message(ws, fact)
         case e.VisitorUpdated():
             _visitor_updated(ws, fact)
         case e.BotTransferRequested():
             _transfer_to_people(ws, fact)
-        case e.ChatEndRequested():
-            _end_later(ws, fact)
-        case DeadlineReached():
-            _deadline(ws, fact)
-        case d.ChatQueued():
-            ws.unannounced.pop(fact.chat_id, None)
-        case d.ChatOffered():
-            _offered(ws, fact)
-        case d.OfferWithdrawn():
-            _withdrawn(ws, fact)
-        case d.ChatAssigned():
-            _assigned(ws, fact)
         case d.ChatUnassigned():
             _unassigned(ws, fact)
-        case d.ChatMissed():
-            _missed(ws, fact)
         case d.ChatReopened():
             _reopened(ws, fact)
-        case d.ChatClosed():
-            _closed(ws, fact)
         case d.AgentMarkedAway():
             agent = ws.agents[fact.agent_id]
             agent.unanswered = 0
@@ -248,8 +248,9 @@ def _offered(ws: Workspace, fact: d.ChatOffered) -> None:
     chat.rung = True
     ws.open_chats.pop(chat.id, None)
     ws.unannounced.pop(chat.id, None)
-    department.last_asked_id = fact.agent_ids[-1]
-    ws.touch(department)
+    rota = ws.rotas[department.id]
+    rota.last_asked_id = fact.agent_ids[-1]
+    ws.touch(rota)
     membership.place_chat(ws, chat)
     for agent_id in fact.agent_ids:
         ws.ringing.setdefault(agent_id, {})[chat.id] = None
@@ -315,8 +316,9 @@ def _assigned(ws: Workspace, fact: d.ChatAssigned) -> None:
     routing = ws.departments[chat.department_id].settings.routing
     ws.arm(chat, "reply", routing.first_reply_timeout_s)
     ws.owned.setdefault(agent.id, {})[chat.id] = None
-    ws.departments[chat.department_id].last_asked_id = agent.id
-    ws.touch(ws.departments[chat.department_id])
+    rota = ws.rotas[chat.department_id]
+    rota.last_asked_id = agent.id
+    ws.touch(rota)
     agent.load += chat.cost
     agent.last_assigned_ms = ws.now_ms
     agent.unanswered = 0

@@ -8,9 +8,9 @@ from dataclasses import fields
 from typing import TypeAlias
 
 from services.router.core.partition import Entry, Partition, Step
-from services.router.core.state import Agent, Chat, Department
+from services.router.core.state import Agent, Chat, Department, Rota
 
-_Entity: TypeAlias = Agent | Chat | Department
+_Entity: TypeAlias = Agent | Chat | Department | Rota
 
 
 class Fold:
@@ -41,8 +41,11 @@ def differences(one: Partition, other: Partition) -> list[str]:
         left, right = one.workspaces[workspace_id], other.workspaces[workspace_id]
         if left.profile != right.profile:
             found.append(f"workspace {workspace_id}: profile")
+        if left.counts != right.counts:
+            found.append(f"workspace {workspace_id}: counts")
         for kind, mine, theirs in (
             ("department", left.departments, right.departments),
+            ("rota", left.rotas, right.rotas),
             ("agent", left.agents, right.agents),
             ("chat", left.chats, right.chats),
         ):

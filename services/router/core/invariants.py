@@ -97,7 +97,7 @@ class Checker:
         if isinstance(step.event, ChatRequested):
             self._request(step, step.event, recorded)
         for item in recorded:
-            ws.profile.decided += 1
+            ws.counts.decided += 1
             self._follow(ws, item)
             if ws.id not in self._broken:
                 self._apply(ws, item)

@@ -9,7 +9,7 @@ from schemas.notices import Letter
 from services.router.core.state import Department, Workspace
 
 
-def addresses(switch: MailSwitch) -> tuple[str, ...]:
+def _addresses(switch: MailSwitch) -> tuple[str, ...]:
     """The comma-separated addresses of a switch that is on, each once, in order."""
     if not switch.enabled:
         return ()
@@ -19,16 +19,21 @@ def addresses(switch: MailSwitch) -> tuple[str, ...]:
 
 def plan(ws: Workspace, department: Department) -> MailPlan:
     """The department's mail settings as `chat.closed.v1` carries them."""
+    return ws.mail_plans[department.id]
+
+
+def resolve(ws: Workspace, department: Department) -> MailPlan:
+    """Makes the plan anew, after the settings of the department or of its workspace changed."""
     email = department.settings.email
     return MailPlan(
         language=email.language or ws.profile.settings.language,
         timezone=ws.profile.settings.timezone,
         from_address=email.from_address or ws.profile.settings.sender,
-        transcript=addresses(email.transcript),
-        ip_blocked=addresses(email.ip_blocked),
-        feedback=addresses(email.feedback),
-        unattended=addresses(email.unattended),
-        cc=addresses(email.cc),
+        transcript=_addresses(email.transcript),
+        ip_blocked=_addresses(email.ip_blocked),
+        feedback=_addresses(email.feedback),
+        unattended=_addresses(email.unattended),
+        cc=_addresses(email.cc),
         digest_s=email.digest_s,
     )
 

@@ -4,7 +4,10 @@ The one rule: whoever changes an agent or a chat calls `place_agent` or `place_c
 the change is noted there for the drain.
 """
 
-from services.router.core import blocking
+from sortedcontainers import SortedList
+
+from schemas.decisions import AvailableAgent
+from services.router.core import blocking, mail
 from services.router.core.index import Category, DepartmentIndex, Place, Rank
 from services.router.core.state import Agent, Chat, Department, Workspace
 
@@ -45,6 +48,8 @@ def place_agent(ws: Workspace, agent: Agent, *, roomier: bool = False) -> None:
         ws.touch(agent)
         return
     now = category(agent)
+    settings = agent.settings
+    ws.cards[agent.id] = AvailableAgent(agent.id, settings.name, agent.load, settings.max_chats)
     for department_id in ws.departments_of.get(agent.id, ()):
         ws.indexes[department_id].put(agent.id, now, rank(ws.departments[department_id], agent))
     if now in ("offline", "away"):
@@ -84,6 +89,7 @@ def staff(ws: Workspace, department: Department, before: tuple[str, ...]) -> Non
     """Makes a department's index of agents anew after its settings changed; `before`: who was in it."""
     for agent_id in before:
         ws.departments_of[agent_id].remove(department.id)
+    ws.mail_plans[department.id] = mail.resolve(ws, department)
     index = ws.indexes.setdefault(department.id, DepartmentIndex())
     for agent_id in before:
         index.drop(agent_id)
@@ -105,23 +111,30 @@ def place(chat: Chat) -> Place:
 
 def place_chat(ws: Workspace, chat: Chat) -> None:
     """Enters a waiting chat into its department's lists; `lift_chat` must have been called before it changed."""
-    if chat.phase == "waiting" and chat.turned_away is None:
-        index = ws.indexes[chat.department_id]
-        index.waiting.add(place(chat))
-        if chat.offer is None:
-            index.queue.add(place(chat))
-        elif chat.offer.ring_all:
-            index.ringing.add(place(chat))
-        if chat.bot_transfer:
-            index.transfers.add(place(chat))
+    for entries in _lists(ws, chat):
+        entries.add(place(chat))
     ws.touch(chat)
 
 
 def lift_chat(ws: Workspace, chat: Chat) -> None:
     """Takes a chat out of its department's lists before it changes."""
+    for entries in _lists(ws, chat):
+        entries.remove(place(chat))
+
+
+def _lists(ws: Workspace, chat: Chat) -> list[SortedList[Place]]:
+    """The lists of its department that a chat stands in."""
+    if chat.phase != "waiting" or chat.turned_away is not None:
+        return []
     index = ws.indexes[chat.department_id]
-    for entries in (index.waiting, index.queue, index.ringing, index.transfers):
-        entries.discard(place(chat))
+    lists = [index.waiting]
+    if chat.offer is None:
+        lists.append(index.queue)
+    elif chat.offer.ring_all:
+        lists.append(index.ringing)
+    if chat.bot_transfer:
+        lists.append(index.transfers)
+    return lists
 
 
 def rebuild(ws: Workspace) -> None:

@@ -4,11 +4,11 @@ The one rule: one step is evolve(event); then decide → evolve each decision; t
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from schemas.decisions import Cause, Position
 from schemas.envelope import PartitionEnvelope
 from schemas.events import Event, EventEnvelope
+from schemas.frozen import dataclass
 from services.router.core.clock import Clock
 from services.router.core.configuring import new_workspace
 from services.router.core.decide import DRAIN, decide
@@ -63,6 +63,8 @@ class Partition:
         self.clock = Clock(exact=exact)
         self.agenda = Agenda()
         self.workspaces: dict[str, Workspace] = {}
+        self.active: dict[str, Workspace] = {}
+        """Those that a step was made in since the changelog was last written."""
         self.seen = Seen()
         self._offset = 0
 
@@ -133,8 +135,9 @@ class Partition:
             cause=name,
             position=Position(self.number if cause.partition is None else cause.partition, self._offset),
         )
+        self.active[ws.id] = ws
         evolve(ws, event)
-        return Step(ws, event, cause, ws.profile.decided)
+        return Step(ws, event, cause, ws.counts.decided)
 
 
 def _decided(step: Step) -> list[Emitted]:
@@ -153,6 +156,7 @@ def _decided(step: Step) -> list[Emitted]:
 
 
 def _stamp(ws: Workspace, decision: Emission, cause: Cause) -> Emitted:
-    ws.profile.decided += 1
-    ws.changed[("profile", "")] = None
-    return Emitted(decision, mint(ws.id, ws.cause, ws.profile.decided), ws.now_ms, ws.id, cause)
+    counts = ws.counts
+    counts.decided += 1
+    ws.touch(counts)
+    return Emitted(decision, mint(ws.id, ws.cause, counts.decided), ws.now_ms, ws.id, cause)

@@ -5,18 +5,18 @@ so nothing else is looked at (the contract, Offers: never by polling).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import chain, islice
 
 from schemas.decisions import ChatAssigned, ChatOffered, ChatQueued, Ranked, Why
 from schemas.envelope import from_ms
+from schemas.frozen import dataclass
 from services.router.core import endings
 from services.router.core.eligibility import obstacle
 from services.router.core.entering import DEPARTURES_KEPT
 from services.router.core.ids import mint
 from services.router.core.index import Place, Rank
 from services.router.core.membership import place
-from services.router.core.state import Agent, Chat, Department, Emission, Workspace
+from services.router.core.state import Agent, Chat, Department, Emission, Rota, Workspace
 
 RING_ALL_MAX = 50
 WHY_NEXT_MAX = 4
@@ -24,6 +24,8 @@ WHY_NEXT_MAX = 4
 
 def drain(ws: Workspace) -> tuple[Emission, ...]:
     """The next decision that became due in this step, or () when nothing is left to do."""
+    if not (ws.open_chats or ws.open_agents or ws.unannounced):
+        return ()
     return _turned_away(ws) or _next_chat(ws) or _newcomer(ws) or _announcement(ws)
 
 
@@ -102,10 +104,11 @@ def _candidates(ws: Workspace, chat: Chat, skipped: dict[str, int]) -> Iterator[
 
 def _in_order(ws: Workspace, department: Department) -> Iterator[Rank]:
     ranked = ws.indexes[department.id].ranked
-    if department.settings.routing.strategy != "round_robin" or department.last_asked_id is None:
+    last_asked_id = ws.rotas[department.id].last_asked_id
+    if department.settings.routing.strategy != "round_robin" or last_asked_id is None:
         yield from ranked
         return
-    start = ranked.bisect_right((department.last_asked_id,))
+    start = ranked.bisect_right((last_asked_id,))
     yield from ranked[start:]
     yield from ranked[:start]
 
@@ -232,14 +235,14 @@ def _announcement(ws: Workspace) -> tuple[Emission, ...]:
             chat_id=chat.id,
             department_id=chat.department_id,
             position=position,
-            estimated_wait_s=_estimate_s(ws.departments[chat.department_id], position),
+            estimated_wait_s=_estimate_s(ws.rotas[chat.department_id], position),
         ),
     )
 
 
-def _estimate_s(department: Department, position: int) -> float | None:
+def _estimate_s(rota: Rota, position: int) -> float | None:
     """Position times the mean gap between the last 20 departures; None before there are 20 (the contract, Decisions)."""
-    departures = department.departures_ms
+    departures = rota.departures_ms
     if len(departures) < DEPARTURES_KEPT:
         return None
     mean_ms = (departures[-1] - departures[0]) / (len(departures) - 1)

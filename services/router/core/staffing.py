@@ -114,7 +114,7 @@ def ip_blocked(ws: Workspace, event: e.VisitorIpBlocked) -> tuple[Emission, ...]
     chat = ws.chats.get(event.chat_id or "")
     wanted = event.department_id or (chat.department_id if chat is not None else ws.default_id)
     department = ws.departments.get(wanted) or ws.departments[ws.default_id]
-    to = mail.addresses(department.settings.email.ip_blocked)
+    to = mail.plan(ws, department).ip_blocked
     if not to:
         return ()
     return (

@@ -14,9 +14,9 @@ The one rule: what is stored stands in fields of `Chat`, `Agent`, `Department` a
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
-from schemas.decisions import AvailableAgent, Decision, Position
+from schemas.decisions import AvailableAgent, Decision, MailPlan, Position
 from schemas.events import (
     AgentConfigured,
     DepartmentConfigured,
@@ -110,6 +110,7 @@ class Chat:
 class Agent:
     """One agent: settings, presence, and what they carry."""
 
+    id: str
     settings: AgentConfigured
     status: Status = "offline"
     sound: bool = True
@@ -124,30 +125,28 @@ class Agent:
     timers: Timers = field(default_factory=dict)
 
     @property
-    def id(self) -> str:
-        """The agent's id."""
-        return self.settings.agent_id
-
-    @property
     def room(self) -> int:
         """Free capacity, in channel-cost units; negative after a manual assignment or a lowered limit."""
         return self.settings.max_chats - self.load
 
 
 @dataclass(slots=True)
-class Department:
-    """One department: settings, and what its strategy and its estimates remember."""
+class Rota:
+    """What a department's strategy and its estimates remember: stored by itself, since it changes with every chat and settings are long."""
 
-    settings: DepartmentConfigured
-    removed: bool = False
-    configured: bool = False
+    id: str
     last_asked_id: str | None = None
     departures_ms: list[int] = field(default_factory=list)
 
-    @property
-    def id(self) -> str:
-        """The department's id."""
-        return self.settings.department_id
+
+@dataclass(slots=True)
+class Department:
+    """One department."""
+
+    id: str
+    settings: DepartmentConfigured
+    removed: bool = False
+    configured: bool = False
 
     @property
     def open(self) -> bool:
@@ -159,11 +158,23 @@ class Department:
 class Profile:
     """What belongs to the workspace itself."""
 
+    id: ClassVar = ""
     settings: WorkspaceConfigured
-    sequence: int = 0
-    decided: int = 0
     blocked: dict[str, int] = field(default_factory=dict)
     """Blocked networks in CIDR notation, and when each was blocked."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """The workspace's last creation number, and how many decisions and notices it has made."""
+
+    id: ClassVar = ""
+    sequence: int = 0
+    decided: int = 0
+
+
+Entity = Profile | Counts | Department | Rota | Agent | Chat
+"""What is stored, each in a changelog record of its own."""
 
 
 class Workspace:
@@ -173,7 +184,9 @@ class Workspace:
         self.id = workspace_id
         self.agenda = agenda
         self.profile = Profile(WorkspaceConfigured(name=workspace_id))
+        self.counts = Counts()
         self.departments: dict[str, Department] = {}
+        self.rotas: dict[str, Rota] = {}
         self.agents: dict[str, Agent] = {}
         self.chats: dict[str, Chat] = {}
         # indexes
@@ -181,7 +194,10 @@ class Workspace:
         self.departments_of: dict[str, list[str]] = {}
         self.owned: dict[str, dict[str, None]] = {}
         self.ringing: dict[str, dict[str, None]] = {}
-        self.block_prefixes: dict[tuple[int, int], int] = {}
+        self.blocked: dict[tuple[int, int], dict[int, None]] = {}
+        """Prefixes of blocked networks by IP version and number of host bits."""
+        self.cards: dict[str, AvailableAgent] = {}
+        self.mail_plans: dict[str, MailPlan] = {}
         # the step under way
         self.now_ms = 0
         self.clock_ms = 0
@@ -195,7 +211,7 @@ class Workspace:
         self.unannounced: dict[str, None] = {}
         self.moved: dict[str, None] = {}
         # what has to be stored
-        self.changed: dict[tuple[str, str], None] = {}
+        self.changed: dict[tuple[type, str], Entity] = {}
 
     @property
     def default_id(self) -> str:
@@ -236,13 +252,14 @@ class Workspace:
 
     def next_sequence(self) -> int:
         """A creation number."""
-        self.profile.sequence += 1
-        self.changed[("profile", "")] = None
-        return self.profile.sequence
+        counts = self.counts
+        counts.sequence += 1
+        self.touch(counts)
+        return counts.sequence
 
-    def touch(self, entity: Chat | Agent | Department) -> None:
+    def touch(self, entity: Entity) -> None:
         """Notes that an entity has to be stored."""
-        self.changed[(type(entity).__name__.lower(), entity.id)] = None
+        self.changed[entity.__class__, entity.id] = entity
 
     def arm(self, entity: Chat | Agent, key: str, after_s: float) -> None:
         """Sets a timer anew on the deadline clock, at least a millisecond ahead, so time always passes; 0 seconds means never."""
@@ -272,4 +289,4 @@ class Workspace:
             self.agenda.add(self._due(entity, key, due))
 
     def _due(self, entity: Chat | Agent, key: str, due: tuple[int, int]) -> Due:
-        return Due(due[0], due[1], self.id, "chat" if isinstance(entity, Chat) else "agent", entity.id, key)
+        return Due(due[0], due[1], self.id, "chat" if type(entity) is Chat else "agent", entity.id, key)

@@ -3,12 +3,14 @@
 The one rule: a timer lives on the entity it belongs to (so it is stored with it); the agenda is only an index of them.
 """
 
-from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 from typing import Literal, NamedTuple
 
-from sortedcontainers import SortedList
+from schemas.frozen import dataclass
 
 Scope = Literal["chat", "agent"]
+DISARMED_MIN = 1_000
+"""A heap is not made anew for fewer disarmed timers than that."""
 
 
 class Due(NamedTuple):
@@ -48,19 +50,30 @@ class DeadlineReached:
 
 
 class Agenda:
-    """All armed timers of a partition."""
+    """All armed timers of a partition.
+
+    Most timers are disarmed long before they are due. They stay in the heap until they come up, or until half of it is such.
+    """
 
     def __init__(self) -> None:
-        self._due: SortedList[Due] = SortedList()
+        self._heap: list[Due] = []
+        self._armed: dict[Due, None] = {}
 
     def add(self, due: Due) -> None:
         """Enters an armed timer."""
-        self._due.add(due)
+        self._armed[due] = None
+        heappush(self._heap, due)
 
     def remove(self, due: Due) -> None:
         """Takes a disarmed timer out; it must be there."""
-        self._due.remove(due)
+        del self._armed[due]
+        if len(self._heap) > 2 * len(self._armed) + DISARMED_MIN:
+            self._heap = list(self._armed)
+            heapify(self._heap)
 
     def first(self) -> Due | None:
         """The next timer to go off, or None."""
-        return self._due[0] if self._due else None
+        heap = self._heap
+        while heap and heap[0] not in self._armed:
+            heappop(heap)
+        return heap[0] if heap else None

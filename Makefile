@@ -3,6 +3,7 @@
 PYTHON_OLDEST := 3.11
 UV_VERSION := 0.13.8
 VENV := .venv
+PEERS := .venv-peers
 INSTALLED := $(VENV)/.installed
 YAML_RULES := {extends: default, rules: {document-start: disable, line-length: {max: 120}}}
 
@@ -12,10 +13,10 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 UV = $(shell command -v uv 2>/dev/null || echo $(VENV)/bin/uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench generate lock
+.PHONY: help install demo test test-faults simulate check bench generate lock
 
 help: ## say what each of these does
-	@exec sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F "|" '{printf "%-14s %s\n", $$1, $$2}'
+	@exec sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F "|" '{printf "%-17s %s\n", $$1, $$2}'
 
 install: $(INSTALLED) ## put everything into .venv
 	@echo "Installed in $(VENV)."
@@ -47,6 +48,12 @@ demo: $(INSTALLED) ## act out a sample day on a real Kafka and the four workers,
 test: $(INSTALLED) ## run the tests
 	@exec $(VENV)/bin/pytest $(PYTEST_ARGS)
 
+test-faults: $(INSTALLED) ## break a real cluster on purpose, for minutes, and compare every record; FAULTS=long for the long run
+	@exec $(VENV)/bin/pytest -m faults -s --show-capture=no tests/faults $(PYTEST_ARGS)
+
+simulate: $(INSTALLED) ## step the runner through many more seeds on all cores; SEEDS=20000, or SEED=7 for one of them again
+	@exec $(VENV)/bin/python -m tests.simulation $(SEED) --seeds $(or $(SEEDS),20000)
+
 check: $(INSTALLED) ## lint, format, types, import rules, Dockerfile, compose file
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
@@ -59,8 +66,13 @@ check: $(INSTALLED) ## lint, format, types, import rules, Dockerfile, compose fi
 	$(VENV)/bin/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
 	$(VENV)/bin/compose-lint --quiet deploy/compose.yaml
 
-bench: $(INSTALLED) ## measure how fast events are decoded, decided and run
+bench: $(INSTALLED) $(PEERS)/.installed ## measure speed against a plain loop and peers, latency, recovery and memory, within 10 minutes
 	@exec $(VENV)/bin/python -m bench
+
+$(PEERS)/.installed: bench/peers/requirements.txt
+	@test -e $(PEERS)/bin/python || $(UV) venv --quiet --python $(VENV)/bin/python $(PEERS)
+	@$(UV) pip install --quiet --python $(PEERS)/bin/python --require-hashes -r bench/peers/requirements.txt \
+		&& touch $@ || echo "The peers cannot be installed; their rows will say so." >&2
 
 generate: $(INSTALLED) ## write what is generated: JSON Schemas, AsyncAPI, the README's tables
 	$(VENV)/bin/python -m schemas.generate
@@ -73,4 +85,6 @@ lock: $(INSTALLED) ## resolve all dependencies anew and write their sums
 		--generate-hashes --no-header --no-emit-index-url -o requirements/runtime.txt
 	echo hatchling | $(UV) pip compile - --universal --python-version $(PYTHON_OLDEST) \
 		--generate-hashes --no-header --no-emit-index-url -o requirements/build.txt
+	$(UV) pip compile bench/peers/requirements.in --universal --python-version $(PYTHON_OLDEST) \
+		--generate-hashes --no-header --no-emit-index-url -o bench/peers/requirements.txt
 	$(VENV)/bin/python -m services.local.artifacts

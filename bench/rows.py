@@ -61,5 +61,5 @@ def show(rows: list[Row], console: Console) -> None:
     for row in rows:
         sign = "≥" if row.at_least else "≤"
         bound = "" if row.bound is None else f"{sign} {row.bound:,g}"
-        table.add_row(row.name, row.unit, f"{row.value:,.1f}", bound, "ok" if row.ok else "TOO BAD")
+        table.add_row(row.name, row.unit, f"{row.value:,.2f}", bound, "ok" if row.ok else "TOO BAD")
     console.print(table)

@@ -13,26 +13,50 @@ DATA_FOLDER = "log"
 
 
 @dataclass(frozen=True, slots=True)
+class Door:
+    """A further listener, which tells its clients to come by another port than its own: that of a proxy before it."""
+
+    port: int
+    advertised_port: int
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """One combined broker and controller; `node_id` counts from 1."""
 
     node_id: int
     client_port: int
     controller_port: int
+    doors: tuple[Door, ...] = ()
 
 
 def server_properties(node: Node, *, nodes: Sequence[Node], overrides: Mapping[str, str]) -> str:
     """Return the text of `server.properties` of `node` in a cluster of `nodes`."""
     replicas = str(min(len(nodes), 3))
     in_sync_min = "2" if len(nodes) >= 3 else "1"
+    doors = list(enumerate(node.doors))
+    advertised = [
+        f"PLAINTEXT://{LOOPBACK}:{node.client_port}",
+        *(f"DOOR{number}://{LOOPBACK}:{door.advertised_port}" for number, door in doors),
+    ]
+    listeners = [
+        f"PLAINTEXT://{LOOPBACK}:{node.client_port}",
+        f"CONTROLLER://{LOOPBACK}:{node.controller_port}",
+        *(f"DOOR{number}://{LOOPBACK}:{door.port}" for number, door in doors),
+    ]
+    protocols = [
+        "PLAINTEXT:PLAINTEXT",
+        "CONTROLLER:PLAINTEXT",
+        *(f"DOOR{number}:PLAINTEXT" for number, _ in doors),
+    ]
     settings = {
         "process.roles": "broker,controller",
         "node.id": str(node.node_id),
         "controller.quorum.voters": ",".join(f"{n.node_id}@{LOOPBACK}:{n.controller_port}" for n in nodes),
-        "listeners": f"PLAINTEXT://{LOOPBACK}:{node.client_port},CONTROLLER://{LOOPBACK}:{node.controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{node.client_port}",
+        "listeners": ",".join(listeners),
+        "advertised.listeners": ",".join(advertised),
         "controller.listener.names": "CONTROLLER",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listener.security.protocol.map": ",".join(protocols),
         "inter.broker.listener.name": "PLAINTEXT",
         "log.dirs": DATA_FOLDER,
         # A misspelt topic is an error, not a new topic.

@@ -13,13 +13,13 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import IO, Self
 
 from services.local import processes
-from services.local.broker_files import LOG4J_PROPERTIES, LOG_FILE, Node, server_properties
+from services.local.broker_files import LOG4J_PROPERTIES, LOG_FILE, Door, Node, server_properties
 from services.local.errors import LocalError
 from services.local.files import (
     claim,
@@ -39,13 +39,15 @@ _STARTED = "Kafka Server started"
 _POLL_INTERVAL_S = 0.05
 _STAGE = "starting Kafka"
 _NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
+_NO_DOORS: Mapping[int, Sequence[Door]] = MappingProxyType({})
 
 
 class EmbeddedKafka:
     """A Kafka cluster of one or more brokers, numbered from 1, as a context manager.
 
     With `data` the cluster, its topics and its ports survive in that folder; without, everything is temporary.
-    `overrides` are broker settings. Starting raises LocalError; the object can be started once.
+    `overrides` are broker settings; `doors`, by broker number, are further listeners, for clients that come through a proxy.
+    Starting raises LocalError; the object can be started once.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class EmbeddedKafka:
         *,
         brokers: int = 1,
         overrides: Mapping[str, str] = _NO_OVERRIDES,
+        doors: Mapping[int, Sequence[Door]] = _NO_DOORS,
         settings: LocalSettings | None = None,
         progress: Progress = silent,
     ) -> None:
@@ -61,6 +64,7 @@ class EmbeddedKafka:
             raise ValueError("a cluster has at least one broker")
         self._brokers = brokers
         self._overrides = overrides
+        self._doors = doors
         self._settings = settings or LocalSettings()
         self._progress = progress
         self._temporary = data is None
@@ -164,10 +168,13 @@ class EmbeddedKafka:
         """Return the brokers with the ports of the data folder, or with newly chosen ones."""
         ports = kept_ports(self._ports_file, count=2 * self._brokers)
         pairs = zip(ports[::2], ports[1::2], strict=True)
-        return tuple(Node(number, *pair) for number, pair in enumerate(pairs, start=1))
+        return tuple(
+            Node(number, *pair, doors=tuple(self._doors.get(number, ())))
+            for number, pair in enumerate(pairs, start=1)
+        )
 
     def _demand_ports(self, node: Node) -> None:
-        for port in (node.client_port, node.controller_port):
+        for port in (node.client_port, node.controller_port, *(door.port for door in node.doors)):
             demand_free(port, owner=self._ports_file)
 
     def _prepare_storage(self) -> None:

@@ -41,8 +41,9 @@ async def play(
     bootstrap: str,
     progress: Progress = silent,
     check: Callable[[], None] = lambda: None,
+    settle_limit_s: float = SETTLE_LIMIT_S,
 ) -> Played:
-    """Act the whole scenario out and return when every chat has its outcome, or nothing more comes.
+    """Act the whole scenario out and return when every chat has its outcome, or nothing comes for `settle_limit_s`.
 
     `check` is called now and then and may raise. Raises LocalError when Kafka does not take or give records.
     """
@@ -61,7 +62,7 @@ async def play(
             stage = _Stage(scenario, consumer, publisher)
             listening = asyncio.create_task(stage.listen())
             try:
-                await stage.act(listening, progress=progress, check=check)
+                await stage.act(listening, progress=progress, check=check, settle_limit_s=settle_limit_s)
             finally:
                 listening.cancel()
                 await asyncio.gather(listening, return_exceptions=True)
@@ -107,7 +108,12 @@ class _Stage:
                 self._news.set()
 
     async def act(
-        self, listening: "asyncio.Task[None]", *, progress: Progress, check: Callable[[], None]
+        self,
+        listening: "asyncio.Task[None]",
+        *,
+        progress: Progress,
+        check: Callable[[], None],
+        settle_limit_s: float,
     ) -> None:
         """Publish what is due when it is due."""
         silent_since_s = time.monotonic()
@@ -122,7 +128,7 @@ class _Stage:
             due_ms = self.people.due_ms()
             if published or self._news.is_set() or due_ms is not None:
                 silent_since_s = time.monotonic()
-            elif time.monotonic() - silent_since_s > SETTLE_LIMIT_S:
+            elif time.monotonic() - silent_since_s > settle_limit_s:
                 return
             self._news.clear()
             wait_ms = _IDLE_WAIT_MS if due_ms is None else min(due_ms - self.now_ms(), _IDLE_WAIT_MS)

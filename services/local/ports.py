@@ -16,6 +16,7 @@ from services.local.files import write_whole
 LOOPBACK = "127.0.0.1"
 _PORTS = range(20_000, 32_000)
 _ATTEMPTS_MAX = 200
+_given: set[int] = set()
 
 
 def is_free(port: int) -> bool:
@@ -30,13 +31,17 @@ def is_free(port: int) -> bool:
 
 
 def free_ports(count: int) -> tuple[int, ...]:
-    """Return `count` different ports nobody listens on at the moment."""
+    """Return `count` different ports nobody listens on at the moment, and which this process was not given before.
+
+    Those given before may not be listened on yet.
+    """
     found: list[int] = []
     for _ in range(_ATTEMPTS_MAX):
         if len(found) == count:
             return tuple(found)
         port = random.choice(_PORTS)  # noqa: S311  not a secret
-        if port not in found and is_free(port):
+        if port not in _given and is_free(port):
+            _given.add(port)
             found.append(port)
     raise LocalError(
         f"No {count} free ports between {_PORTS.start} and {_PORTS.stop} on {LOOPBACK}: stop some programs and try again."

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 
-import orjson
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
@@ -77,11 +76,15 @@ def _state_is_behind(log: TopicLog, number: int) -> bool:
     clocks = (record.value for record in reversed(stored) if record.key == _CLOCK_KEY)
     clock = next(clocks, None)
     decided_ms = to_ms(codec.decisions.decode(decided[-1].value).time)
-    return clock is None or int(orjson.loads(clock)["last_ms"]) < decided_ms
+    if clock is None:
+        return True
+    partition = Partition(number)
+    Changelog(partition).restore(_CLOCK_KEY, clock)
+    return partition.clock.last_ms < decided_ms
 
 
-async def committed_offsets(bootstrap: str, *, group: str) -> dict[int, int]:
-    """Return up to where the router has processed each partition of the input. Raises LocalError when Kafka does not tell."""
+async def committed_offsets(bootstrap: str, *, group: str, topic: str = EVENTS) -> dict[int, int]:
+    """Return up to where a group has processed each partition of its input. Raises LocalError when Kafka does not tell."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     try:
         await admin.start()
@@ -97,7 +100,7 @@ async def committed_offsets(bootstrap: str, *, group: str) -> dict[int, int]:
     return {
         part.partition: about.offset
         for part, about in offsets.items()
-        if isinstance(part, TopicPartition) and part.topic == EVENTS and about.offset >= 0
+        if isinstance(part, TopicPartition) and part.topic == topic and about.offset >= 0
     }
 
 

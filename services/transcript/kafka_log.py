@@ -12,7 +12,6 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from services.runtime.failures import WorkerFailed
-from services.runtime.metrics import Metrics
 from services.runtime.ports import InputRecord
 from services.transcript.archive import Partition
 
@@ -22,15 +21,16 @@ FETCH_BYTES_MAX = 1024 * 1024
 
 
 class KafkaLog:
-    """Reads committed records of all partitions of some topics; an async context manager."""
+    """Reads committed records of all partitions of some topics; an async context manager.
 
-    def __init__(
-        self, *, bootstrap: str, topics: Sequence[str], metrics: Metrics, request_limit_ms: int = 10_000
-    ) -> None:
+    It connects when it is first asked for the partitions, so that a Kafka which is away can be asked again.
+    """
+
+    def __init__(self, *, bootstrap: str, topics: Sequence[str], request_limit_ms: int = 10_000) -> None:
         self._bootstrap = bootstrap
         self._request_limit_ms = request_limit_ms
-        self._metrics = metrics
         self._topics = tuple(topics)
+        self._connected = False
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=bootstrap,
             group_id=None,
@@ -43,10 +43,6 @@ class KafkaLog:
         )
 
     async def __aenter__(self) -> Self:
-        await self._consumer.start()
-        await asyncio.sleep(
-            0
-        )  # a task that aiokafka made must have begun, or closing it raises CancelledError
         return self
 
     async def __aexit__(
@@ -54,13 +50,22 @@ class KafkaLog:
     ) -> None:
         await self._consumer.stop()
 
+    async def _connect(self) -> None:
+        if self._connected:
+            return
+        await self._consumer.start()
+        self._connected = True
+        # A task that aiokafka made must have begun, or closing it raises CancelledError.
+        await asyncio.sleep(0)
+
     async def partitions(self) -> Sequence[Partition]:
         """All partitions of the topics. Raises WorkerFailed when a topic does not appear in time."""
+        await self._connect()
         admin = AIOKafkaAdminClient(
             bootstrap_servers=self._bootstrap, request_timeout_ms=self._request_limit_ms
         )
-        await admin.start()
         try:
+            await admin.start()
             for _ in range(TOPICS_POLLS_MAX):
                 known = set(await admin.list_topics())
                 if known.issuperset(self._topics):
@@ -88,11 +93,6 @@ class KafkaLog:
     async def read(self, *, records_max: int, wait_ms: int) -> Sequence[InputRecord]:
         """The next committed records; none after `wait_ms`."""
         fetched = await self._consumer.getmany(timeout_ms=wait_ms, max_records=records_max)
-        for partition, records in fetched.items():
-            lag = (self._consumer.highwater(partition) or 0) - records[-1].offset - 1
-            self._metrics.set(
-                "archive_lag_records", lag, topic=partition.topic, partition=str(partition.partition)
-            )
         return [
             InputRecord(
                 topic=record.topic,
@@ -105,3 +105,8 @@ class KafkaLog:
             for records in fetched.values()
             for record in records
         ]
+
+    def end(self, partition: Partition) -> int:
+        """The high watermark as of the last fetch."""
+        end: int = self._consumer.highwater(TopicPartition(*partition)) or 0
+        return end

@@ -4,7 +4,7 @@ The one rule: nothing is remembered between batches but the offsets; after any f
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from aiokafka.errors import KafkaError
@@ -39,6 +39,9 @@ class Log(Protocol):
     async def read(self, *, records_max: int, wait_ms: int) -> Sequence[InputRecord]:
         """The next committed records, in order within each partition; none after `wait_ms`."""
 
+    def end(self, partition: Partition) -> int:
+        """The end of a partition that was read from, as far as it is known."""
+
 
 class Projector:
     """Runs until it is told to stop. Killed at any moment, it leaves the archive whole."""
@@ -72,8 +75,17 @@ class Projector:
                 placed = False
                 self._metrics.add("archive_failures")
                 _log.warning("archive_failed", error=explain(error), wait_s=backoff_s)
-                await self._sleep(backoff_s)
+                await self._wait(backoff_s, stop)
                 backoff_s = min(BACKOFF_MAX_S, backoff_s * 2)
+
+    async def _wait(self, seconds: float, stop: asyncio.Event) -> None:
+        """Waits, until `stop` at most: the longest wait is longer than the grace time."""
+        waits = [asyncio.ensure_future(self._sleep(seconds)), asyncio.create_task(stop.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
 
     async def place(self) -> None:
         """Reads the offsets from the database and goes there."""
@@ -99,8 +111,17 @@ class Projector:
                 # Whoever acts on the topic puts it into the dead letters; here it only has nothing to show.
                 poison += 1
         moved = {partition: (self._offsets[partition], to) for partition, to in following.items()}
-        await self._archive.write(made, moved=moved)
-        self._offsets.update(following)
+        try:
+            await self._archive.write(made, moved=moved)
+            self._offsets.update(following)
+        finally:
+            self._show_lag(following)  # what was read and could not be written is lag too
         self._metrics.add("archive_records", len(records))
         self._metrics.add("archive_unreadable", poison)
         return len(records)
+
+    def _show_lag(self, partitions: Iterable[Partition]) -> None:
+        for partition in partitions:
+            lag = self._source.end(partition) - self._offsets[partition]
+            topic, number = partition
+            self._metrics.set("archive_lag_records", lag, topic=topic, partition=str(number))

@@ -48,10 +48,12 @@ async def run(settings: TranscriptSettings, stop: asyncio.Event) -> None:
     try:
         archive = await Archive.open(settings.archive_url)
     except (SQLAlchemyError, OSError) as error:
-        raise WorkerFailed("The archive's database can't be opened: check CHAT_ARCHIVE_URL.") from error
+        raise WorkerFailed(
+            "The archive's database can't be opened: check CHAT_ARCHIVE_URL, and the room on its disk."
+        ) from error
 
     async def project(context: Context) -> None:
-        source = KafkaLog(bootstrap=settings.bootstrap, topics=TOPICS, metrics=context.metrics)
+        source = KafkaLog(bootstrap=settings.bootstrap, topics=TOPICS)
         async with source:
             projector = Projector(archive, source, metrics=context.metrics)
             await projector.run(context.stop)

@@ -41,6 +41,9 @@ class ListLog:
             self.drained.set()
         return found
 
+    def end(self, partition: Partition) -> int:
+        return 1 + max(r.offset for r in self.records if (r.topic, r.partition) == partition)
+
 
 def everything(world: World) -> list[InputRecord]:
     """All five topics of a world: its transcripts, and outcomes for each, besides its events and decisions."""

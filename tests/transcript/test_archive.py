@@ -13,12 +13,14 @@ from sqlalchemy import Connection, inspect, select
 from sqlalchemy.exc import OperationalError
 
 from schemas.events import ChatFeedback, ChatNoteAdded
+from services.local.ports import LOOPBACK, free_ports
 from services.runtime.metrics import Metrics
 from services.runtime.ports import InputRecord
 from services.transcript import tables
 from services.transcript.archive import Archive, Overtaken, migrate
+from services.transcript.kafka_log import KafkaLog
 from services.transcript.projector import Projector
-from services.transcript.rows import Row
+from services.transcript.rows import TOPICS, Row
 from tests.transcript.sources import Crashes, ListLog, everything, watched
 from tests.transcript.world import World
 
@@ -196,6 +198,43 @@ async def test_a_database_that_fails_is_tried_again(archive: Archive) -> None:
     assert len(waits) == 2
     assert metrics.value("archive_failures_total") == 2
     assert metrics.value("archive_records_total") == len(records)
+
+
+async def test_a_kafka_that_is_away_at_the_start_is_tried_again(archive: Archive) -> None:
+    metrics, stop = Metrics(), asyncio.Event()
+
+    async def sleep(_seconds: float) -> None:
+        if metrics.value("archive_failures_total") == 2:
+            stop.set()
+
+    (nobody,) = free_ports(1)
+    async with KafkaLog(bootstrap=f"{LOOPBACK}:{nobody}", topics=TOPICS) as source:
+        running = Projector(archive, source, metrics=metrics, sleep=sleep).run(stop)
+        await asyncio.wait_for(running, 10)
+    assert metrics.value("archive_failures_total") == 2
+
+
+async def test_a_database_that_fails_lags_and_a_stop_does_not_wait_for_the_next_try(archive: Archive) -> None:
+    class Broken(Archive):
+        async def write(self, rows: Any, *, moved: Any) -> None:  # noqa: ARG002 - the port's
+            raise OperationalError("INSERT", {}, Exception("disk full"))
+
+    sleeping, stop = asyncio.Event(), asyncio.Event()
+
+    async def sleep(_seconds: float) -> None:
+        sleeping.set()
+        await asyncio.Event().wait()
+
+    source = ListLog(everything(sample()))
+    metrics = Metrics()
+    running = asyncio.create_task(
+        Projector(Broken(archive.engine), source, metrics=metrics, sleep=sleep).run(stop)
+    )
+    await asyncio.wait_for(sleeping.wait(), 10)
+    lag = metrics.value("archive_lag_records", topic=TOPICS[0], partition="0")
+    assert lag == source.end((TOPICS[0], 0)), "what was read and could not be written is lag"
+    stop.set()
+    await asyncio.wait_for(running, 10)
 
 
 async def test_migrations_make_the_tables_and_take_them_back(archive: Archive) -> None:

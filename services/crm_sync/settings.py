@@ -4,12 +4,12 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr
 
-from services.runtime.settings import RuntimeSettings
+from services.runtime.effect_settings import EffectSettings
 
 TOKEN_CHARS_MIN = 16
 
 
-class CrmSyncSettings(RuntimeSettings):
+class CrmSyncSettings(EffectSettings):
     """What crm_sync can be told, beyond what every worker can."""
 
     group: str = Field(default="chat-crm-sync", min_length=1, description="consumer group")
@@ -18,7 +18,8 @@ class CrmSyncSettings(RuntimeSettings):
     )
     ledger_url: str = Field(
         default="sqlite:///chat-crm-sync.db",
-        description="database of the ledger and of the workspaces' CRM settings: SQLite for one worker, PostgreSQL beyond",
+        description="database of the ledger, of what waits for a CRM that is away, and of the workspaces' CRM settings: SQLite for "
+        "one worker, PostgreSQL beyond",
     )
     crm_url: str = Field(default="sqlite:///chat-crm.db", description="database of the embedded CRM")
     crm_concurrency: int = Field(

@@ -1,7 +1,8 @@
 """Carries out what the core decides for one record: asks the CRM, and reports what came of it, once.
 
 The one rule: claim, do, settle, write, note as written. A claim found without an outcome was left by a crash, and so was a request that
-broke off: then the CRM is asked for the marker before anything is sent again.
+broke off: then the CRM is asked for the marker before anything is sent again. `Away` goes through to the caller, which brings the record
+again when the CRM may be back.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ from services.crm_sync.addresses import email_key, usable_address
 from services.crm_sync.connectors.interface import Connector, OutcomeUnknown
 from services.crm_sync.connectors.records import Found, Person
 from services.crm_sync.conversation import activity_of
-from services.runtime.effects import Downstream, EffectFailure, Refused
+from services.runtime.effects import Away, Downstream, Downstreams, EffectFailure, Refused
 from services.runtime.ledger import Ledger
 from services.runtime.metrics import Metrics
 from services.runtime.wall_clock import now_ms
@@ -56,10 +57,10 @@ Write = Callable[[str, bytes], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Crm:
-    """A connector, and the circuit all calls to it go through."""
+    """A connector, and the circuits the calls to it go through, one for each workspace."""
 
     connector: Connector
-    downstream: Downstream
+    downstreams: Downstreams
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,11 @@ class _Job:
     crm: Crm
     resumed: bool
     lead_begun: bool
+
+    @property
+    def downstream(self) -> Downstream:
+        """What all calls of this record go through."""
+        return self.crm.downstreams.of(self.workspace_id)
 
 
 class Sync:
@@ -266,25 +272,38 @@ class Sync:
 
     async def _people(self, job: _Job, email: str) -> Sequence[Person]:
         connector = job.crm.connector
-        return await job.crm.downstream.call(
-            lambda: connector.find_people(email, workspace_id=job.workspace_id)
-        )
+        return await job.downstream.call(lambda: connector.find_people(email, workspace_id=job.workspace_id))
 
     async def _lead(self, job: _Job, visitor: Visitor, *, email: str, note: str | None) -> Found:
         connector, workspace_id = job.crm.connector, job.workspace_id
         marker = core.lead_id(email, workspace_id=workspace_id)
         await self._ledger.claim(job.effect, (LEAD,), now_ms=self._now_ms())
         turn = await self._turns.take_turn(marker, workspace_id=workspace_id)
-        lead = core.new_lead(
+        wanted = core.new_lead(
             visitor,
             email=email,
             owner_id=core.lead_owner(job.settings, turn=turn),
             note=note,
             declared=connector.declared,
         )
-        return await self._marked(
-            job, marker, lambda: connector.create_lead(lead, marker=marker, workspace_id=workspace_id)
-        )
+
+        async def create() -> Found:
+            return await connector.create_lead(wanted, marker=marker, workspace_id=workspace_id)
+
+        # Another conversation of this newcomer may be at it too: in another worker after a rebalance, or when one was killed.
+        standing = (await self._ledger.claim(marker, (LEAD,), now_ms=self._now_ms()))[LEAD]
+        try:
+            lead = await self._marked(job, marker, create, begun=standing.state != "new")
+        except (EffectFailure, Away):
+            await self._let_others(marker)
+            raise
+        await self._let_others(marker)
+        return lead
+
+    async def _let_others(self, marker: str) -> None:
+        """Nobody is at this lead any more; whoever comes next asks whether it is there."""
+        await self._ledger.settle(marker, {LEAD: ""}, now_ms=self._now_ms())
+        await self._ledger.report(marker, (LEAD,), now_ms=self._now_ms())
 
     async def _placed(
         self,
@@ -322,10 +341,12 @@ class Sync:
             owner=entries[0].owner,
         )
 
-    async def _marked(self, job: _Job, marker: str, send: Callable[[], Awaitable[Found]]) -> Found:
+    async def _marked(
+        self, job: _Job, marker: str, send: Callable[[], Awaitable[Found]], *, begun: bool = False
+    ) -> Found:
         """Send something with a marker until it is there, never twice. Raises Refused, or Transient after its tries."""
         connector, workspace_id = job.crm.connector, job.workspace_id
-        in_doubt = job.resumed
+        in_doubt = job.resumed or begun
 
         async def attempt() -> Found:
             nonlocal in_doubt
@@ -344,10 +365,10 @@ class Sync:
                 raise
 
         try:
-            return await job.crm.downstream.call(attempt)
+            return await job.downstream.call(attempt)
         except OutcomeUnknown:
             # The last try may have been carried out: what is reported must be what is there.
-            found = await job.crm.downstream.call(
+            found = await job.downstream.call(
                 lambda: connector.find_marker(marker, workspace_id=workspace_id)
             )
             if found is None:

@@ -3,7 +3,7 @@
 The one rule: a record is done when every recipient has an outcome in `chat.deliveries.v1`. What the ledger holds as
 settled is not sent again, nor what this process remembers to have sent; an outcome that may not have been written is written again, under the same id.
 SMTP can't be asked whether a mail arrived: after a crash in the middle of sending, or without an answer, it is sent again
-with the same Message-ID.
+with the same Message-ID. `Away` goes through to the caller, which brings the record again when the server may be back.
 """
 
 import asyncio
@@ -16,8 +16,9 @@ from schemas.envelope import Envelope
 from schemas.outcomes import MailSettled
 from schemas.topics import DELIVERIES
 from services.notifier.core import Mail, Recipient, Rules, compose, digest
-from services.notifier.message import Scribe, Written
-from services.runtime.effects import Downstream, Refused, Transient, Unknown
+from services.notifier.message import Scribe
+from services.notifier.servers import Outlet
+from services.runtime.effects import Refused, Transient, Unknown
 from services.runtime.ledger import Ledger
 from services.runtime.logs import log
 from services.runtime.metrics import Metrics
@@ -28,13 +29,6 @@ UNKNOWN_TRIES_MAX: Final = 4
 """Times a mail is sent whose answer never comes; each may have reached its recipients."""
 UNSETTLED_MAX: Final = 10_000
 """Mails sent whose outcome the ledger would not take, remembered: more than any worker has in flight."""
-
-
-class Posts(Protocol):
-    """What sends a mail: `smtp.Post`."""
-
-    async def send(self, written: Written, recipients: tuple[str, ...]) -> dict[str, Refused | Transient]:
-        """Sends one mail; returns the recipients who were not taken. Raises what holds for all of them."""
 
 
 class Writes(Protocol):
@@ -53,8 +47,7 @@ class Mailer:
         rules: Rules,
         scribe: Scribe,
         ledger: Ledger,
-        post: Posts,
-        server: Downstream,
+        outlet_of: Callable[[str], Outlet],
         write: Writes,
         metrics: Metrics,
         now_ms: Callable[[], int],
@@ -62,8 +55,7 @@ class Mailer:
         self._rules = rules
         self._scribe = scribe
         self._ledger = ledger
-        self._post = post
-        self._server = server
+        self._outlet_of = outlet_of
         self._write = write
         self._metrics = metrics
         self._now_ms = now_ms
@@ -98,12 +90,13 @@ class Mailer:
             return outcomes
         written = self._scribe.write(mail, tuple(each for each in todo if each.refused is None))
         unknown = 0
+        outlet = self._outlet_of(mail.workspace_id)
 
         async def send() -> dict[str, str]:
             """What became of those who got an answer for good; nothing here is waited for once the mail is away."""
             nonlocal unknown
             try:
-                refused = await self._post.send(written, tuple(left))
+                refused = await outlet.post.send(written, tuple(left))
             except Unknown as error:
                 unknown += 1
                 if unknown >= UNKNOWN_TRIES_MAX:
@@ -121,7 +114,7 @@ class Mailer:
 
         while left:
             try:
-                settled = await self._server.call(send)
+                settled = await outlet.downstream.call(send)
             except (Refused, Transient) as failure:
                 settled = dict.fromkeys(left.values(), failure.code)
                 left.clear()

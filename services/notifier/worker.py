@@ -13,9 +13,9 @@ from schemas import codec, topics
 from services.notifier.core import Rules
 from services.notifier.mailer import Mailer
 from services.notifier.message import Scribe
+from services.notifier.servers import opened
 from services.notifier.settings import NotifierSettings
-from services.notifier.smtp import MAIL_LIMITS, Post
-from services.runtime.effects import Downstream
+from services.notifier.smtp import MAIL_LIMITS
 from services.runtime.faust_app import EffectsApp
 from services.runtime.health import Health, Pages
 from services.runtime.ledger import Ledger
@@ -23,6 +23,12 @@ from services.runtime.links import links
 from services.runtime.metrics import Metrics
 from services.runtime.process import main_of
 from services.runtime.wall_clock import now_ms
+
+READ = (
+    (topics.NOTICES, codec.notices),
+    (topics.TRANSCRIPTS, codec.transcripts),
+    (topics.ACTIVITIES, codec.activities),
+)
 
 
 def rules_of(settings: NotifierSettings) -> Rules:
@@ -36,38 +42,33 @@ def rules_of(settings: NotifierSettings) -> Rules:
 async def run(settings: NotifierSettings, stop: asyncio.Event) -> None:
     """Runs the notifier until `stop` is set. Raises WorkerFailed when it can't go on."""
     metrics = Metrics()
-    server = settings.server()
+    limits = replace(
+        MAIL_LIMITS,
+        calls_max=settings.smtp_connections_max,
+        callers_max=(len(READ) + 1) * settings.mail_concurrency,
+        open_ms=settings.circuit_open_ms,
+    )
+    outlets = opened(settings.server(), settings.servers(), limits=limits, metrics=metrics)
     async with AsyncExitStack() as stack:
-        app = EffectsApp(settings, metrics)
+        ledger = await stack.enter_async_context(
+            Ledger(settings.ledger_url, owner=settings.instance_id, lease_ms=settings.session_timeout_ms)
+        )
+        app = EffectsApp(settings, metrics, ledger)
         health = Health(metrics)
         health.ready_when(app.unready)
         pages = Pages(host=settings.http_host, port=settings.http_port, health=health, metrics=metrics)
         await stack.enter_async_context(pages)
-        ledger = await stack.enter_async_context(Ledger(settings.ledger_url))
-        post = await stack.enter_async_context(Post(server))
         mailer = Mailer(
             rules=rules_of(settings),
             scribe=Scribe(default_from=settings.mail_from),
             ledger=ledger,
-            post=post,
-            server=Downstream(
-                f"{server.host}:{server.port}",
-                kind="mail",
-                limits=replace(MAIL_LIMITS, calls_max=settings.smtp_connections_max),
-                metrics=metrics,
-            ),
+            outlet_of=(await stack.enter_async_context(outlets)).of,
             write=app.write,
             metrics=metrics,
             now_ms=now_ms,
         )
-        for topic, kinds in (
-            (topics.NOTICES, codec.notices),
-            (topics.TRANSCRIPTS, codec.transcripts),
-            (topics.ACTIVITIES, codec.activities),
-        ):
+        for topic, kinds in READ:
             app.on(topic, kinds, mailer.handle, concurrency=settings.mail_concurrency)
-        forgetting = asyncio.create_task(ledger.keep_forgetting(now_ms))
-        stack.callback(forgetting.cancel)
         await app.run(stop)
 
 

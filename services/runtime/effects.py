@@ -1,18 +1,20 @@
 """Calling the outside world: retries, the circuit of one downstream, and what a failure means.
 
-    Unavailable  the downstream as a whole is away: tries go on, first with backoff, then as the circuit allows; never given up
+    Unavailable  the downstream as a whole is away: Away, unless it says itself when it wants to be asked again
     Transient    this one effect failed for now: a few tries with backoff, then it is raised to the caller
     Unknown      a Transient that may have happened all the same: the caller decides how often it may be done again
     Refused      for good: raised at once
+    Away         nothing is wrong with the effect, and nobody may wait here for it: raised at once, never given up
 
-The one rule: while a circuit is open callers wait here, so that lag grows and nothing is dropped; only being cancelled
-ends the wait. The text of these exceptions is a code such as `smtp_550`, never what the other side said.
+The one rule: while a circuit is open nobody waits here, since whoever waits holds a place that others need. `EffectsApp` keeps
+what was turned away, and brings it again. The text of these exceptions is a code such as `smtp_550`, never what the other side said.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from time import time
 from typing import Any, TypeVar
 
@@ -29,6 +31,8 @@ Result = TypeVar("Result")
 RETRY_AFTER_MAX_S = 300.0
 """A longer Retry-After is cut to this, and then asked again."""
 CLOCK_STEP_S = 0.01
+BUSY_RETRY_S = 1.0
+"""When to come again to a downstream that has all the callers it can take, or whose return is just being asked for."""
 
 
 class EffectFailure(Exception):
@@ -63,32 +67,48 @@ class Refused(EffectFailure):
     """The downstream does not want this effect, and will not want it later."""
 
 
+class Away(Exception):
+    """The downstream takes nothing now. What waits for it belongs into `queue`; `retry_s` is when to come again."""
+
+    def __init__(self, queue: str, *, retry_s: float) -> None:
+        super().__init__(f"away for {retry_s:.1f} s")
+        self.queue = queue
+        self.retry_s = retry_s
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """How a downstream is treated; the defaults suit a CRM's API."""
 
     calls_max: int = 16
+    callers_max: int = 128
+    """Effects under way, their waits between tries included: more than a worker has slots, so that nobody is turned away in health."""
     call_ms_max: int = 30_000
     attempts_max: int = 6
     wait_initial_ms: int = 200
     wait_max_ms: int = 10_000
-    wait_away_ms: int = 10_000
-    """Longest wait while the downstream as a whole is away, so that a patient caller still sees at once that it is back."""
     wait_jitter_ms: int = 200
     failures_to_open: int = 5
     open_ms: int = 10_000
 
 
 class Downstream:
-    """One outside party, such as one SMTP server. `name` becomes a metric's label: it holds no address of a person."""
+    """One outside party, such as one SMTP server. `name` becomes a metric's label: it holds no address of a person.
 
-    def __init__(self, name: str, *, kind: str, limits: Limits, metrics: Metrics) -> None:
+    `queue` is where effects wait for it, its name by default; several parties may share a name.
+    """
+
+    def __init__(
+        self, name: str, *, kind: str, limits: Limits, metrics: Metrics, queue: str | None = None
+    ) -> None:
         quiet_retries()
         self.name = name
+        self._queue = queue or name
         self._kind = kind
         self._limits = limits
         self._metrics = metrics
         self._log = log(__name__).bind(target=name)
+        self._callers = 0
         self._calls = asyncio.Semaphore(limits.calls_max)
         self._probing = asyncio.Lock()
         self._away = False
@@ -98,40 +118,44 @@ class Downstream:
             exclude=[(BaseException, lambda error: not isinstance(error, Unavailable))],
         )
         self._factory.add_listener(self._changed)
-        self._metrics.set("circuit_open", 0, target=name)
+        self._metrics.add("circuit_open", 0, target=name)
 
     def _changed(self, _circuit: str, what: str, change: Any) -> None:
         if what != "state_changed":
             return
         away = change.state != CLOSED
-        self._metrics.set("circuit_open", away, target=self.name)
         if away != self._away:
             self._away = away
+            self._metrics.add("circuit_open", 1 if away else -1, target=self.name)
             (self._log.warning if away else self._log.info)("circuit_open" if away else "circuit_closed")
 
     async def call(self, do: Callable[[], Awaitable[Result]]) -> Result:
-        """What `do` returns, which may be called many times. Raises Transient after its tries, Refused at once."""
-        return await self._retried(Transient, self._limits.wait_max_ms, lambda: self._reached(do))
+        """What `do` returns, which may be called many times. Raises Transient after its tries, Refused and Away at once."""
+        if self._callers >= self._limits.callers_max:
+            raise Away(self._queue, retry_s=BUSY_RETRY_S)
+        self._callers += 1
+        try:
+            return await self._retried(_transient, lambda: self._reached(do))
+        finally:
+            self._callers -= 1
 
     async def _reached(self, do: Callable[[], Awaitable[Result]]) -> Result:
-        wait_max_ms = min(self._limits.wait_max_ms, self._limits.wait_away_ms)
-        while True:
-            try:
-                return await self._retried(Unavailable, wait_max_ms, lambda: self._through_circuit(do))
-            except Unavailable as failure:
-                # The tries are used up, but the effect is not given up: the circuit paces what follows.
-                self._log.info("downstream_unavailable", code=failure.code)
+        try:
+            return await self._retried(_told_to_wait, lambda: self._through_circuit(do))
+        except Unavailable as failure:
+            self._log.info("downstream_unavailable", code=failure.code)
+            raise Away(self._queue, retry_s=self._limits.wait_initial_ms / 1000) from None
 
     async def _retried(
-        self, on: type[Unavailable | Transient], wait_max_ms: int, do: Callable[[], Awaitable[Result]]
+        self, on: Callable[[Exception], bool | timedelta], do: Callable[[], Awaitable[Result]]
     ) -> Result:
         limits = self._limits
         tries = stamina.retry_context(
-            on=lambda error: isinstance(error, on) and _backoff(error),
+            on=on,
             attempts=limits.attempts_max,
             timeout=None,
             wait_initial=limits.wait_initial_ms / 1000,
-            wait_max=wait_max_ms / 1000,
+            wait_max=limits.wait_max_ms / 1000,
             wait_jitter=limits.wait_jitter_ms / 1000,
         )
         async for attempt in tries:
@@ -143,22 +167,24 @@ class Downstream:
 
     async def _through_circuit(self, do: Callable[[], Awaitable[Result]]) -> Result:
         circuit = await self._factory.get_breaker(self.name)
-        while True:
-            try:
-                if circuit.context.state == CLOSED:
-                    return await self._once(circuit, do)
-                # One call at a time asks whether the downstream is back; the others queue behind it.
-                async with self._probing:
-                    if circuit.context.state != CLOSED:
-                        await self._opened_long_enough(circuit)
-                        return await self._once(circuit, do)
-            except OpenedState:
-                continue  # it opened while this call was queueing
+        try:
+            if circuit.context.state == CLOSED:
+                return await self._once(circuit, do)
+            # One call at a time asks whether the downstream is back.
+            if self._probing.locked():
+                raise Away(self._queue, retry_s=BUSY_RETRY_S)
+            async with self._probing:
+                left_s = self._open_for_s(circuit)
+                if left_s > 0:
+                    raise Away(self._queue, retry_s=left_s)
+                return await self._once(circuit, do)
+        except OpenedState:  # it opened while this call was queueing
+            raise Away(self._queue, retry_s=self._open_for_s(circuit)) from None
 
-    async def _opened_long_enough(self, circuit: AsyncCircuitBreaker) -> None:
+    def _open_for_s(self, circuit: AsyncCircuitBreaker) -> float:
         # purgatory reads the wall clock as well, and wants more than the open time to have passed.
         until_s = (circuit.context.opened_at or 0) + self._limits.open_ms / 1000 + CLOCK_STEP_S
-        await asyncio.sleep(max(0.0, until_s - time()))
+        return max(0.0, until_s - time())
 
     async def _once(self, circuit: AsyncCircuitBreaker, do: Callable[[], Awaitable[Result]]) -> Result:
         loop = asyncio.get_running_loop()
@@ -177,11 +203,38 @@ class Downstream:
                 self._metrics.observe("effect_seconds", loop.time() - started_s, kind=self._kind)
 
 
-def _backoff(error: Unavailable | Transient) -> bool | float | timedelta:
-    """How long to wait before the next try, where the other side has said so."""
+class Downstreams:
+    """A downstream for each workspace of one service, made when first asked for: one customer's account that is away is one circuit.
+
+    As many are kept as there are workspaces that use the service.
+    """
+
+    def __init__(self, name: str, *, kind: str, limits: Limits, metrics: Metrics) -> None:
+        self._make = partial(Downstream, name, kind=kind, limits=limits, metrics=metrics)
+        self._name = name
+        self._made: dict[str, Downstream] = {}
+
+    def of(self, workspace_id: str) -> Downstream:
+        """Return the workspace's own."""
+        made = self._made.get(workspace_id)
+        if made is None:
+            made = self._made[workspace_id] = self._make(queue=f"{self._name}/{workspace_id}")
+        return made
+
+
+def _transient(error: Exception) -> bool | timedelta:
+    return isinstance(error, Transient) and (_retry_after(error) or True)
+
+
+def _told_to_wait(error: Exception) -> bool | timedelta:
+    return isinstance(error, Unavailable) and (_retry_after(error) or False)
+
+
+def _retry_after(error: Unavailable | Transient) -> timedelta | None:
+    """How long the other side wants to be left alone, where it has said so."""
     if error.retry_after_s is None:
-        return True
-    return min(error.retry_after_s, RETRY_AFTER_MAX_S)
+        return None
+    return timedelta(seconds=min(error.retry_after_s, RETRY_AFTER_MAX_S))
 
 
 def quiet_retries() -> None:

@@ -20,8 +20,11 @@ from services.runtime.logs import log
 
 FETCH_WAIT_MAX_MS = 20
 """Faust's own 1,500 ms is how long a quiet partition would hold up a busy one."""
-DRAIN_MAX_MS = 5_000
-"""How long a rebalance or a stop waits for records in flight; what is left stays uncommitted and is done again."""
+DRAIN_MAX_MS = 1_000
+"""How long a rebalance waits for records in flight; what is left stays uncommitted, and the next owner looks after it too.
+
+Much less than a session: no heartbeat is sent meanwhile, and whoever is expelled for it comes back with another rebalance.
+"""
 
 
 class Place:

@@ -1,9 +1,11 @@
-"""The ledger of external effects: what was begun, what came of it, and whether that was reported.
+"""The ledger of external effects: what was begun and by whom, what came of it, and whether that was reported.
 
     new ─claim─▶ claimed ─settle─▶ settled ─report─▶ reported
 
-The one rule: claim before doing, settle after, and never do again what is settled. A claim found without an outcome was
-left by a crash: its outcome is *unknown*, and the caller decides, by asking the other side or by doing it again.
+The one rule: claim before doing, settle after, and never do again what is settled. A claim belongs to one worker (its *owner*)
+as long as that worker renews its lease: another one that is handed the same record, after a rebalance, waits for the outcome.
+A claim without an outcome whose owner is gone was left by a crash, or broke off in this process: its outcome is *unknown*, and
+the caller decides, by asking the other side or by doing it again.
 Nothing personal stands in it: targets are ids or hashes, outcomes are codes.
 """
 
@@ -13,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, Self, TypeAlias, TypeVar
+from uuid import uuid4
 
 import stamina
 from sqlalchemy import (
@@ -25,12 +28,19 @@ from sqlalchemy import (
     Text,
     bindparam,
     delete,
+    inspect,
+    or_,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from services.runtime.database import open_single
+from services.runtime.failures import WorkerFailed
+from services.runtime.logs import log
+from services.runtime.wall_clock import now_ms as wall_clock_ms
 
 Result = TypeVar("Result")
 Operation: TypeAlias = Callable[[Connection], Any]
@@ -48,24 +58,43 @@ FORGET_INTERVAL_S = 3_600
 SETTLE_ATTEMPTS_MAX = 5
 """Tries to write what became of an effect, before the record is handled anew."""
 SETTLE_WAIT_MAX_S = 2.0
+DEADLOCK = "40P01"
+"""PostgreSQL's code for transactions that wait for each other."""
+LEASE_MS_DEFAULT = 6_000
+"""As long as a consumer's session by default: who lost its partitions has lost its claims too."""
+RENEWALS_PER_LEASE = 6
+HELD_WAIT_MIN_S = 0.05
+HELD_WAIT_MAX_S = 1.0
+"""Between two looks at a claim that another worker holds."""
 
-_metadata = MetaData()
+metadata = MetaData()
 _effects = Table(
     "effects",
-    _metadata,
+    metadata,
     Column("effect_id", String(160), primary_key=True),
     Column("target", String(160), primary_key=True),
     Column("state", String(16), nullable=False),
     Column("outcome", Text, nullable=True),
     Column("changed_ms", BigInteger, nullable=False, index=True),
+    Column("owner", String(160), nullable=True),
 )
+_owners = Table(
+    "effect_owners",
+    metadata,
+    Column("owner", String(160), primary_key=True),
+    Column("until_ms", BigInteger, nullable=False),
+)
+living = select(_owners.c.owner).where(_owners.c.until_ms > bindparam("now_ms"))
+"""The owners whose lease runs."""
+_let_go = delete(_owners).where(_owners.c.owner == bindparam("me"))
+_bury = delete(_owners).where(_owners.c.until_ms <= bindparam("now_ms"))
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How one target of an effect stands. `outcome` is what `settle` was given."""
+    """How one target of an effect stands. `outcome` is what `settle` was given; `held` means that another worker is at it."""
 
-    state: Literal["new", "unknown", "settled", "reported"]
+    state: Literal["new", "unknown", "held", "settled", "reported"]
     outcome: str | None = None
 
 
@@ -79,6 +108,17 @@ _report = (
     .where(_effects.c.effect_id == bindparam("of_effect"), _effects.c.target == bindparam("of_target"))
     .values(state="reported", changed_ms=bindparam("now_ms"))
 )
+_take_over = (
+    update(_effects)
+    .where(
+        _effects.c.effect_id == bindparam("of_effect"),
+        _effects.c.target == bindparam("of_target"),
+        _effects.c.state == "claimed",
+        or_(_effects.c.owner.is_(None), _effects.c.owner == bindparam("me"), _effects.c.owner.not_in(living)),
+    )
+    .values(owner=bindparam("me"))
+    .returning(_effects.c.target)
+)
 _forget = delete(_effects).where(
     _effects.c.state == "reported", _effects.c.changed_ms < bindparam("before_ms")
 )
@@ -91,44 +131,133 @@ class Ledger:
     small operations, and a change of threads for each statement, cost several times what the work itself does.
     """
 
-    def __init__(self, url: str) -> None:
-        """`url`: SQLAlchemy's, or plain `sqlite:///FILE` or `postgresql://…`."""
+    def __init__(
+        self,
+        url: str,
+        *,
+        owner: str | None = None,
+        lease_ms: int = LEASE_MS_DEFAULT,
+        now_ms: Callable[[], int] = wall_clock_ms,
+    ) -> None:
+        """`url`: SQLAlchemy's, or plain `sqlite:///FILE` or `postgresql://…`.
+
+        `owner` is a name of this process that survives its restart, so that what it left is its own at once; never two
+        processes with one name. Without it this life of the process has a name of its own.
+        """
+        self.owner = owner or uuid4().hex
+        self._lease_ms = lease_ms
+        self.now_ms = now_ms
+        self._log = log(__name__)
         self._engine = open_single(url)
         dialect: Any = postgresql if self._engine.dialect.name == "postgresql" else sqlite
-        self._claim = dialect.insert(_effects).on_conflict_do_nothing().returning(_effects.c.target)
+        self.insert: Callable[[Table], Any] = dialect.insert
+        self._claim = self.insert(_effects).on_conflict_do_nothing().returning(_effects.c.target)
+        lease = self.insert(_owners)
+        self._renew = lease.on_conflict_do_update(
+            index_elements=["owner"], set_={"until_ms": lease.excluded.until_ms}
+        )
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
         self._waiting: deque[tuple[Operation, asyncio.Future[Any]]] = deque()
         self._writing: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        await asyncio.get_running_loop().run_in_executor(self._thread, _metadata.create_all, self._engine)
+        """Makes the tables that are missing and takes the lease. Raises WorkerFailed when the database can't be used."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._prepare)
+            await self.do(self._renewed)
+        except SQLAlchemyError as error:
+            raise WorkerFailed(
+                f"The ledger's database can't be used ({type(error).__name__}): see CHAT_LEDGER_URL, whether its server runs and "
+                "its disk has room."
+            ) from error
+        self._keeping = asyncio.create_task(self._keep(), name="ledger lease")
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
-        if self._writing is not None:
-            await self._writing
+        assert self._keeping is not None, "entered"
+        self._keeping.cancel()
+        await asyncio.wait({self._keeping})
+        try:
+            await self.do(lambda connection: connection.execute(_let_go, {"me": self.owner}))
+        except SQLAlchemyError as error:
+            # The lease runs out by itself.
+            self._log.warning("ledger_lease_not_given_back", error=type(error).__name__)
         await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
         self._thread.shutdown()
 
+    def _prepare(self) -> None:
+        metadata.create_all(self._engine)
+        columns = {column["name"] for column in inspect(self._engine).get_columns(_effects.name)}
+        if "owner" not in columns:  # made before claims had owners
+            with self._engine.begin() as connection:
+                connection.execute(text("ALTER TABLE effects ADD COLUMN owner VARCHAR(160)"))
+
+    def _renewed(self, connection: Connection) -> None:
+        now_ms = self.now_ms()
+        connection.execute(self._renew, {"owner": self.owner, "until_ms": now_ms + self._lease_ms})
+        connection.execute(_bury, {"now_ms": now_ms})
+
+    async def _keep(self) -> None:
+        """Renews the lease, and keeps the table from growing for ever, until it is cancelled."""
+        loop = asyncio.get_running_loop()
+        forget_s = loop.time()
+        while True:
+            try:
+                await self.do(self._renewed)
+                if loop.time() >= forget_s:
+                    await self.forget(now_ms=self.now_ms())
+                    forget_s = loop.time() + FORGET_INTERVAL_S
+            except SQLAlchemyError as error:
+                # Without a lease another worker may do what is under way here: each effect at most once more.
+                self._log.warning("ledger_lease_not_renewed", error=type(error).__name__)
+            await asyncio.sleep(self._lease_ms / 1000 / RENEWALS_PER_LEASE)
+
     async def claim(self, effect_id: str, targets: Sequence[str], *, now_ms: int) -> dict[str, Standing]:
-        """Claims what is new, and says how each target stood before: `new` ones are the caller's to do."""
+        """Claims what is new, and says how each target stood before: `new` and `unknown` ones are the caller's to do.
+
+        Waits as long as another worker, whose lease runs, is at one of them.
+        """
+        standings: dict[str, Standing] = {}
+        left, wait_s = tuple(targets), HELD_WAIT_MIN_S
+        while left:
+            standings |= await self._claimed(effect_id, left, now_ms=now_ms)
+            left = tuple(target for target in left if standings[target].state == "held")
+            if left:
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, HELD_WAIT_MAX_S)
+        return standings
+
+    async def _claimed(self, effect_id: str, targets: Sequence[str], *, now_ms: int) -> dict[str, Standing]:
         assert len(targets) <= TARGETS_MAX, "the caller bounds its targets"
-        if not targets:
-            return {}
+        new = {"effect_id": effect_id, "state": "claimed", "changed_ms": now_ms, "owner": self.owner}
 
         def operation(connection: Connection) -> dict[str, Standing]:
             claimed = {
                 target
-                for target in targets
-                if connection.execute(
-                    self._claim,
-                    {"effect_id": effect_id, "target": target, "state": "claimed", "changed_ms": now_ms},
-                ).scalar()
+                for target in sorted(targets)
+                if connection.execute(self._claim, {**new, "target": target}).scalar()
             }
-            found = _standings(connection, effect_id) if len(claimed) < len(targets) else {}
-            return {target: Standing("new") if target in claimed else found[target] for target in targets}
+            if len(claimed) == len(targets):
+                return dict.fromkeys(targets, Standing("new"))
+            ours = {"of_effect": effect_id, "me": self.owner, "now_ms": self.now_ms()}
+            taken_over = {
+                target
+                for target in targets
+                if target not in claimed
+                and connection.execute(_take_over, {**ours, "of_target": target}).scalar()
+            }
+            found = _standings(connection, effect_id)
 
-        return await self._do(operation)
+            def standing(target: str) -> Standing:
+                if target in claimed:
+                    return Standing("new")
+                held = found[target].state == "unknown" and target not in taken_over
+                return Standing("held") if held else found[target]
+
+            return {target: standing(target) for target in targets}
+
+        return await self.do(operation)
 
     async def settle(self, effect_id: str, outcomes: Mapping[str, str], *, now_ms: int) -> None:
         """Writes what became of claimed targets, all at once. Tried a few times: it tells of what can't be undone."""
@@ -148,30 +277,24 @@ class Ledger:
         )
         async for attempt in tries:
             with attempt:
-                await self._do(lambda connection: connection.execute(_settle, rows))
+                await self.do(lambda connection: connection.execute(_settle, rows))
 
     async def report(self, effect_id: str, targets: Sequence[str], *, now_ms: int) -> None:
         """Notes that the outcomes of these targets stand in their topic."""
         rows = [{"of_effect": effect_id, "of_target": target, "now_ms": now_ms} for target in targets]
         if rows:
-            await self._do(lambda connection: connection.execute(_report, rows))
+            await self.do(lambda connection: connection.execute(_report, rows))
 
     async def standings(self, effect_id: str) -> dict[str, Standing]:
         """How every known target of an effect stands."""
-        return await self._do(lambda connection: _standings(connection, effect_id))
+        return await self.do(lambda connection: _standings(connection, effect_id))
 
     async def forget(self, *, now_ms: int) -> int:
         """Deletes what was reported longer ago than `KEPT_MS`; returns how many rows."""
         before = {"before_ms": now_ms - KEPT_MS}
-        return await self._do(lambda connection: connection.execute(_forget, before).rowcount)
+        return await self.do(lambda connection: connection.execute(_forget, before).rowcount)
 
-    async def keep_forgetting(self, now_ms: Callable[[], int]) -> None:
-        """Keeps the table from growing for ever: forgets every `FORGET_INTERVAL_S`, until it is cancelled."""
-        while True:
-            await self.forget(now_ms=now_ms())
-            await asyncio.sleep(FORGET_INTERVAL_S)
-
-    async def _do(self, operation: Callable[[Connection], Result]) -> Result:
+    async def do(self, operation: Callable[[Connection], Result]) -> Result:
         """The result of an operation once its transaction is committed. Raises what any operation of it raises."""
         if len(self._waiting) >= WAITING_MAX:
             raise OverflowError(f"{WAITING_MAX} operations wait for the ledger")
@@ -197,8 +320,14 @@ class Ledger:
                         done.set_result(result)
 
     def _commit(self, operations: Sequence[Operation]) -> list[Any]:
-        with self._engine.begin() as connection:
-            return [operation(connection) for operation in operations]
+        try:
+            with self._engine.begin() as connection:
+                return [operation(connection) for operation in operations]
+        except DBAPIError as error:
+            if len(operations) == 1 or getattr(error.orig, "sqlstate", None) != DEADLOCK:
+                raise
+            # Two workers with the same records in another order; one by one they can't wait for each other.
+            return [result for operation in operations for result in self._commit([operation])]
 
 
 def _standings(connection: Connection, effect_id: str) -> dict[str, Standing]:

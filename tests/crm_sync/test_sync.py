@@ -15,7 +15,7 @@ from services.crm_sync.connectors.embedded import EmbeddedCrm, FeedFilter, FeedP
 from services.crm_sync.connectors.interface import OutcomeUnknown
 from services.crm_sync.store import Store
 from services.crm_sync.sync import Crm, Sync
-from services.runtime.effects import Downstream, Limits, Refused, Transient, Unavailable, quiet_retries
+from services.runtime.effects import Away, Downstreams, Limits, Refused, Transient, Unavailable, quiet_retries
 from services.runtime.ledger import Ledger
 from services.runtime.metrics import Metrics
 from tests.crm_sync.material import enveloped, lead_request, settings, transcript
@@ -59,7 +59,7 @@ class Place:
             crms={
                 "embedded": Crm(
                     taken.door(self.weather),
-                    Downstream("crm", kind="crm", limits=QUICK, metrics=self.metrics),
+                    Downstreams("crm", kind="crm", limits=QUICK, metrics=self.metrics),
                 )
             },
             write=write,
@@ -190,6 +190,21 @@ async def test_two_chats_of_a_newcomer_that_end_together_make_one_lead(place: Pl
     assert sorted(one.kind for one in place.settled()) == ["activity"] * 6 + ["lead"]
 
 
+async def test_two_workers_with_chats_of_one_newcomer_make_one_lead(tmp_path: Path, place: Place) -> None:
+    """After a rebalance the old owner may still be at one of them while the new one begins another."""
+    async with Ledger(f"sqlite:///{tmp_path}/ledger.db") as other:
+        workers = (place, replace(place, ledger=other))
+        await asyncio.gather(
+            *(
+                worker.sync(settings(**ALWAYS)).transcript(enveloped(transcript(chat_id=f"c{number}")))
+                for number, worker in enumerate(workers)
+            )
+        )
+    assert len(await place.crm.find_people("hanako@example.com", workspace_id=ACME)) == 1
+    assert len((await place.feed()).items) == 2
+    assert place.weather.calls.count("find_marker") == 1, "who came second asked"
+
+
 async def test_without_a_crm_there_is_no_record_at_all(place: Place) -> None:
     await place.person()
     await place.sync().transcript(enveloped(transcript(), workspace_id="unconfigured"))
@@ -289,10 +304,29 @@ async def test_only_unknown_outcomes_end_as_what_is_there(place: Place, *, carri
     assert len((await place.feed()).items) == carried_out
 
 
+async def come_again(sync: Sync) -> None:
+    """Bring the transcript until the circuit lets it through."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                return await sync.transcript(enveloped(transcript()))
+            except Away as away:
+                await asyncio.sleep(away.retry_s)
+
+
 @pytest.mark.parametrize("step", ["find_people", "create_lead", "add_activity"])
 async def test_a_long_outage_drops_nothing(place: Place, step: str) -> None:
     place.weather.ahead[step] = [(Unavailable("down"), False)] * 12
-    await place.sync(settings(**ALWAYS)).transcript(enveloped(transcript()))
+    sync = place.sync(settings(**ALWAYS))
+    turned_away = 0
+    while place.weather.ahead[step]:
+        with pytest.raises(Away) as raised:
+            await sync.transcript(enveloped(transcript()))
+        turned_away += 1
+        assert not place.written
+        await asyncio.sleep(raised.value.retry_s)
+    await come_again(sync)
+    assert turned_away >= 12
     assert place.told() == [("lead", "done", None), ("activity", "done", None)]
     assert len((await place.feed()).items) == 1
 

@@ -15,8 +15,9 @@ from schemas.topics import DELIVERIES
 from services.notifier.core import RECIPIENTS_MAX, recipient_hash
 from services.notifier.mailer import UNKNOWN_TRIES_MAX, Mailer
 from services.notifier.message import Scribe
+from services.notifier.servers import Outlet
 from services.notifier.smtp import ANSWER_S_MAX, COMMAND_S_MAX, MAIL_LIMITS, Post, Server
-from services.runtime.effects import Downstream, Limits
+from services.runtime.effects import Away, Downstream, Limits
 from services.runtime.ledger import Ledger
 from services.runtime.metrics import Metrics
 from tests.notifier.samples import RULES, WORKSPACE, envelope, letter, reply, transcript, unattended, visitor
@@ -93,16 +94,25 @@ async def mailer(
         ) as post,
     ):
         ledger.failures = unsettled
+        outlet = Outlet(post, Downstream("sink", kind="mail", limits=LIMITS, metrics=metrics))
         yield Mailer(
             rules=RULES,
             scribe=Scribe(default_from="chats@example.com"),
             ledger=ledger,
-            post=post,
-            server=Downstream("sink", kind="mail", limits=LIMITS, metrics=metrics),
+            outlet_of=lambda _workspace_id: outlet,
             write=written,
             metrics=metrics,
             now_ms=lambda: 1_000,
         )
+
+
+async def patient(mails: Mailer, record: Any) -> None:
+    """Bring a record again as often as it is turned away, as `Handling` does."""
+    while True:
+        try:
+            return await mails.handle(record)
+        except Away as away:
+            await asyncio.sleep(away.retry_s)
 
 
 async def test_a_mail_arrives_and_each_recipient_has_an_outcome(tmp_path: Path) -> None:
@@ -272,7 +282,7 @@ async def test_answers_to_the_message(
     written = Written()
     sink = Sink(data=lambda _message: left.pop() if left else None)
     async with sink.open(), mailer(tmp_path, sink.port, written) as mails:
-        await mails.handle(envelope(unattended()))
+        await patient(mails, envelope(unattended()))
     assert written.outcomes == {hashed("sales@example.com"): outcome}
     assert len(sink.mails) == mails_sent
 
@@ -285,7 +295,7 @@ async def test_while_the_server_is_away_everything_waits_and_then_arrives(tmp_pa
         records = [
             envelope(unattended(notice_id=f"n{number}"), event_id=f"e{number}") for number in range(20)
         ]
-        waiting = [asyncio.create_task(mails.handle(record)) for record in records]
+        waiting = [asyncio.create_task(patient(mails, record)) for record in records]
         done, _ = await asyncio.wait(waiting, timeout=6 * LIMITS.open_ms / 1000)
         assert not done
         async with Sink(port=port).open() as sink:
@@ -308,7 +318,7 @@ async def test_login_with_the_right_and_the_wrong_password(tmp_path: Path) -> No
     written = Written()
     async with Sink(login=True).open() as sink:
         async with mailer(tmp_path, sink.port, written, user="user", password="wrong") as mails:
-            waiting = asyncio.create_task(mails.handle(envelope(unattended())))
+            waiting = asyncio.create_task(patient(mails, envelope(unattended())))
             done, _ = await asyncio.wait({waiting}, timeout=0.3)
             assert not done, "a wrong password is for the operator to mend: nothing is dropped"
             assert sink.logins > 0
@@ -335,7 +345,7 @@ async def test_off_this_machine_a_server_without_tls_gets_nothing(tmp_path: Path
     assert not Server(host="10.0.0.1", port=25).on_loopback
     written = Written()
     async with Sink().open() as sink, mailer(tmp_path, sink.port, written, tls="starttls") as mails:
-        waiting = asyncio.create_task(mails.handle(envelope(unattended())))
+        waiting = asyncio.create_task(patient(mails, envelope(unattended())))
         done, _ = await asyncio.wait({waiting}, timeout=0.3)
         assert not done
         waiting.cancel()

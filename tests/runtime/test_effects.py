@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.runtime.effects import Downstream, Limits, Refused, Transient, Unavailable
+from services.runtime.effects import Away, Downstream, Downstreams, Limits, Refused, Transient, Unavailable
 from services.runtime.metrics import Metrics
 
 QUICK = Limits(
@@ -58,14 +58,41 @@ async def test_a_transient_failure_is_given_up_after_its_tries_and_opens_no_circ
     assert metrics.value("circuit_open", target="sink") == 0
 
 
-async def test_however_patient_a_caller_is_it_sees_soon_that_the_downstream_is_back() -> None:
-    loop = asyncio.get_running_loop()
-    patient = replace(QUICK, wait_initial_ms=60_000, wait_max_ms=60_000, wait_away_ms=1)
-    do, calls = failing(Unavailable("timeout"), Unavailable("timeout"))
-    started_s = loop.time()
-    assert await downstream(limits=patient).call(do) == "done"
+async def test_nobody_waits_for_a_downstream_that_is_away_unless_it_says_how_long() -> None:
+    do, calls = failing(Unavailable("timeout"), Unavailable("http_429", retry_after_s=0.01))
+    target = downstream(limits=replace(QUICK, failures_to_open=9))
+    with pytest.raises(Away) as raised:
+        await target.call(do)
+    assert (raised.value.queue, raised.value.retry_s, len(calls)) == ("sink", 0.001, 1)
+    assert await target.call(do) == "done"
     assert len(calls) == 3
-    assert loop.time() - started_s < 30
+
+
+async def test_beyond_its_callers_everybody_is_turned_away() -> None:
+    target = downstream(limits=replace(QUICK, callers_max=5))
+    answered = asyncio.Event()
+    waiting = [asyncio.create_task(target.call(answered.wait)) for _ in range(5)]
+    await asyncio.sleep(0)
+    with pytest.raises(Away):
+        await target.call(answered.wait)
+    answered.set()
+    await asyncio.gather(*waiting)
+    await target.call(answered.wait)
+
+
+async def test_each_workspace_has_a_circuit_of_its_own_and_the_metric_counts_the_open_ones() -> None:
+    metrics = Metrics()
+    targets = Downstreams("crm", kind="crm", limits=QUICK, metrics=metrics)
+    for number, workspace in enumerate(("acme", "bell"), start=1):
+        do, calls = failing(*[Unavailable("refused")] * 9)
+        for _ in range(3):
+            with pytest.raises(Away) as raised:
+                await targets.of(workspace).call(do)
+        assert len(calls) == QUICK.failures_to_open
+        assert raised.value.queue == f"crm/{workspace}"
+        assert metrics.value("circuit_open", target="crm") == number
+    do, _calls = failing()
+    assert await targets.of("cobb").call(do) == "done"
 
 
 async def test_a_refusal_is_final() -> None:
@@ -83,7 +110,16 @@ async def test_the_other_sides_waiting_time_is_kept() -> None:
     assert loop.time() - started_s >= 0.1
 
 
-async def test_while_the_circuit_is_open_callers_wait_and_none_is_dropped() -> None:
+async def patient(target: Downstream, do: Callable[[], Awaitable[str]]) -> str:
+    """Come again as often as turned away."""
+    while True:
+        try:
+            return await target.call(do)
+        except Away as away:
+            await asyncio.sleep(max(away.retry_s, 0.001))
+
+
+async def test_while_the_circuit_is_open_callers_are_turned_away_and_one_asks_for_its_return() -> None:
     metrics = Metrics()
     target = downstream(metrics)
     away = True
@@ -96,7 +132,7 @@ async def test_while_the_circuit_is_open_callers_wait_and_none_is_dropped() -> N
             raise Unavailable("refused")
         return "done"
 
-    waiting = [asyncio.create_task(target.call(do)) for _ in range(10)]
+    waiting = [asyncio.create_task(patient(target, do)) for _ in range(10)]
     async with asyncio.timeout(10):
         while metrics.value("circuit_open", target="sink") != 1:  # noqa: ASYNC110  a gauge has no event
             await asyncio.sleep(0.001)
@@ -121,5 +157,7 @@ async def test_a_call_that_hangs_counts_as_unavailable() -> None:
         return "done"
 
     target = downstream(limits=Limits(call_ms_max=20, wait_initial_ms=1, wait_jitter_ms=0))
+    with pytest.raises(Away):
+        await target.call(do)
     assert await target.call(do) == "done"
     assert hung == 2

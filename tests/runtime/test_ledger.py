@@ -1,11 +1,15 @@
 """The ledger of effects on SQLite files."""
 
 import asyncio
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from services.runtime.ledger import DAY_MS, KEPT_MS, Ledger, Operation, Standing
+import pytest
+
+from services.runtime.failures import WorkerFailed
+from services.runtime.ledger import DAY_MS, HELD_WAIT_MIN_S, KEPT_MS, Ledger, Operation, Standing
 
 
 def url(folder: Path) -> str:
@@ -64,14 +68,86 @@ async def test_an_outcome_is_written_though_the_database_fails_at_first(tmp_path
         assert await ledger.standings("e") == {"a": Standing("settled", "sent")}
 
 
-async def test_it_keeps_forgetting_until_cancelled(tmp_path: Path) -> None:
+async def test_it_forgets_by_itself(tmp_path: Path) -> None:
     async with Ledger(url(tmp_path)) as ledger:
         await ledger.claim("old", ["a"], now_ms=0)
         await ledger.report("old", ["a"], now_ms=0)
-        forgetting = asyncio.create_task(ledger.keep_forgetting(lambda: KEPT_MS + 1))
+    async with Ledger(url(tmp_path), now_ms=lambda: KEPT_MS + 1) as ledger, asyncio.timeout(10):
+        while await ledger.standings("old"):
+            pass
+
+
+async def test_what_another_worker_is_at_is_waited_for(tmp_path: Path) -> None:
+    async with Ledger(url(tmp_path)) as one, Ledger(url(tmp_path)) as other:
+        await one.claim("e", ["a"], now_ms=0)
+        waiting = asyncio.create_task(other.claim("e", ["a", "b"], now_ms=1))
         async with asyncio.timeout(10):
-            while await ledger.standings("old"):
+            while set(await one.standings("e")) != {"a", "b"}:
                 pass
-        assert not forgetting.done()
-        forgetting.cancel()
-        await asyncio.wait({forgetting})
+        done, _ = await asyncio.wait({waiting}, timeout=3 * HELD_WAIT_MIN_S)
+        assert not done
+        await one.settle("e", {"a": "sent"}, now_ms=2)
+        assert await asyncio.wait_for(waiting, 10) == {"a": Standing("settled", "sent"), "b": Standing("new")}
+        assert await one.claim("e", ["a"], now_ms=3) == {"a": Standing("settled", "sent")}
+
+
+async def test_what_a_worker_left_goes_to_another_one_when_its_lease_is_over(tmp_path: Path) -> None:
+    now_ms = 1_000
+    async with (
+        Ledger(url(tmp_path), lease_ms=300_000, now_ms=lambda: now_ms) as gone,
+        Ledger(url(tmp_path), lease_ms=300_000, now_ms=lambda: now_ms) as other,
+        Ledger(url(tmp_path), lease_ms=300_000, now_ms=lambda: now_ms) as third,
+    ):
+        await gone.claim("e", ["a"], now_ms=0)
+        waiting = asyncio.create_task(other.claim("e", ["a"], now_ms=1))
+        done, _ = await asyncio.wait({waiting}, timeout=3 * HELD_WAIT_MIN_S)
+        assert not done
+        now_ms += 299_000
+        await third.do(third._renewed)
+        await other.do(other._renewed)
+        done, _ = await asyncio.wait({waiting}, timeout=3 * HELD_WAIT_MIN_S)
+        assert not done
+        now_ms += 2_000
+        assert await asyncio.wait_for(waiting, 10) == {"a": Standing("unknown")}
+        done, _ = await asyncio.wait(
+            {late := asyncio.create_task(third.claim("e", ["a"], now_ms=1))}, timeout=3 * HELD_WAIT_MIN_S
+        )
+        assert not done, "it has a new owner now"
+        late.cancel()
+        await asyncio.wait({late})
+
+
+async def test_a_worker_that_stopped_in_order_or_has_come_back_leaves_nothing_to_wait_for(
+    tmp_path: Path,
+) -> None:
+    async with Ledger(url(tmp_path)) as ledger:
+        await ledger.claim("e", ["a"], now_ms=0)
+        await ledger.claim("f", ["a"], now_ms=0)
+    async with asyncio.timeout(10), Ledger(url(tmp_path), owner="worker-1", lease_ms=300_000) as ledger:
+        assert await ledger.claim("e", ["a"], now_ms=1) == {"a": Standing("unknown")}
+        # Killed, it has no time to give its lease back; its next life has the same name.
+        async with Ledger(url(tmp_path), owner="worker-1", lease_ms=300_000) as again:
+            assert await again.claim("e", ["a"], now_ms=1) == {"a": Standing("unknown")}
+
+
+async def test_claims_of_a_time_without_owners_are_anybodys(tmp_path: Path) -> None:
+    database = sqlite3.connect(tmp_path / "ledger.db")
+    database.execute(
+        "CREATE TABLE effects (effect_id VARCHAR(160), target VARCHAR(160), state VARCHAR(16), outcome TEXT, "
+        "changed_ms BIGINT, PRIMARY KEY (effect_id, target))"
+    )
+    database.execute("INSERT INTO effects VALUES ('e', 'a', 'claimed', NULL, 0)")
+    database.commit()
+    database.close()
+    async with Ledger(url(tmp_path)) as ledger:
+        assert await ledger.claim("e", ["a", "b"], now_ms=1) == {
+            "a": Standing("unknown"),
+            "b": Standing("new"),
+        }
+
+
+async def test_a_database_that_cannot_be_used_is_told_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").mkdir()
+    with pytest.raises(WorkerFailed, match="CHAT_LEDGER_URL"):
+        async with Ledger(url(tmp_path)):
+            pass

@@ -1,0 +1,259 @@
+"""What becomes of each record of a worker with side effects: handled, refused as unreadable, or parked and brought again.
+
+The one rule: nobody's downstream holds up others, since the partitions of workspaces whose servers answer are those of workspaces
+whose servers don't. So a record that was turned away (`Away`), or is still being handled after `slot_limit_ms`, is written to the
+ledger's database (`parking` says why nothing is lost) and its slot is free. `work_off` brings each again, the oldest first, until
+its handler returns. When too many are waiting, their partitions wait as well, and lag grows.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn, Protocol, TypeAlias, TypeVar
+
+import stamina
+
+from schemas.codec import Codec, Poison, UnknownType
+from services.runtime.deadletter import DeadLetterLimit, dead_letter
+from services.runtime.effect_settings import EffectSettings
+from services.runtime.effects import Away
+from services.runtime.failures import WorkerFailed
+from services.runtime.ledger import Ledger
+from services.runtime.logs import explain, log
+from services.runtime.metrics import Metrics
+from services.runtime.parking import Parking, Place
+from services.runtime.ports import InputRecord
+from services.runtime.wall_clock import now_ms
+
+ATTEMPTS_MAX = 8
+"""Tries of a record whose handler raises what it should not, before the worker stops."""
+WAIT_MAX_S = 5.0
+SLOW = "slow"
+"""The queue of records that are parked while their handlers go on."""
+LOOK_INTERVAL_S = 0.5
+"""How often the parking is looked at, and how often a record that finds it full tries again."""
+WORKED_OFF_MAX = 32
+"""Parked records of one queue that are brought again at a time."""
+
+Result = TypeVar("Result")
+Handler: TypeAlias = Callable[[Any], Awaitable[None]]
+"""Takes a decoded envelope; returns when everything that follows from it is done and written. May be called again with it."""
+
+
+class Send(Protocol):
+    """Writes a dead letter, and returns when it stands in its topic."""
+
+    async def __call__(
+        self,
+        topic: str,
+        *,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int,
+        headers: tuple[tuple[str, bytes], ...],
+    ) -> None:
+        """Raises when it is not known to stand there."""
+
+
+class Handling:
+    """The records of one worker that are being handled, and those that wait. `failure` is set when it can't go on."""
+
+    def __init__(self, settings: EffectSettings, metrics: Metrics, ledger: Ledger, send: Send) -> None:
+        self._slot_limit_s = settings.slot_limit_ms / 1000
+        self._metrics = metrics
+        self._send = send
+        self._log = log(__name__)
+        self._dead_letters = DeadLetterLimit(settings.dead_letters_per_minute_max)
+        self._parking = Parking(ledger, records_max=settings.parked_records_max)
+        self._handlers: dict[str, tuple[Codec, Handler]] = {}
+        self._in_flight: dict[Place, asyncio.Task[None]] = {}
+        self._queues: dict[str, asyncio.Task[None]] = {}
+        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def on(self, topic: str, codec: Codec, handler: Handler) -> None:
+        """Names the handler of a topic's records."""
+        self._handlers[topic] = (codec, handler)
+
+    @property
+    def in_flight(self) -> int:
+        """How many records are being handled."""
+        return len(self._in_flight)
+
+    async def settled(self, record: InputRecord) -> None:
+        """Returns when a record is done, or kept where it is not lost. Never returns when it is neither: see `failure`.
+
+        Cancelling this does not cancel the handling, which may be in the middle of an effect.
+        """
+        while True:
+            handling = self._handled(record)
+            await asyncio.wait({handling}, timeout=self._slot_limit_s)
+            queue = SLOW
+            if handling.done():
+                error = await _outcome(handling)
+                if error is None:
+                    return
+                queue = error.queue
+            try:
+                if await self._retried(record.topic, lambda: self._parking.park(record, queue=queue)):  # noqa: B023
+                    return
+            except Exception as error:  # noqa: BLE001 - the boundary: nothing may reach the stream
+                self._fail(record, error)
+                await _stand_still()
+            await asyncio.sleep(LOOK_INTERVAL_S)
+
+    def _handled(self, record: InputRecord) -> asyncio.Task[None]:
+        """The task that handles a record. There is one at a time: a rebalance may hand a record out again."""
+        place = (record.topic, record.partition, record.offset)
+        if place not in self._in_flight:
+            handling = asyncio.create_task(self._handle(record), name="record")
+            self._in_flight[place] = handling
+            handling.add_done_callback(lambda done: self._ended(record, done))
+        return self._in_flight[place]
+
+    def _ended(self, record: InputRecord, handling: asyncio.Task[None]) -> None:
+        del self._in_flight[record.topic, record.partition, record.offset]
+        error = None if handling.cancelled() else handling.exception()
+        if error is not None and not isinstance(error, Away):
+            self._fail(record, error)
+
+    async def _handle(self, record: InputRecord) -> None:
+        codec, handler = self._handlers[record.topic]
+        try:
+            envelope = _decoded(codec, record)
+        except Poison as poison:
+            reason = poison
+            await self._retried(record.topic, lambda: self._refuse(record, reason))
+        except UnknownType:
+            self._metrics.add("unknown_types")
+        else:
+            await self._retried(record.topic, lambda: handler(envelope))
+        self._metrics.add("records_in", topic=record.topic)
+
+    async def _retried(self, topic: str, do: Callable[[], Awaitable[Result]]) -> Result:
+        """What handlers raise is unforeseen, the downstream's failures being their business: a few tries, then up."""
+        tries = stamina.retry_context(
+            on=lambda error: not isinstance(error, WorkerFailed | Away),
+            attempts=ATTEMPTS_MAX,
+            timeout=None,
+            wait_initial=0.1,
+            wait_max=WAIT_MAX_S,
+            wait_jitter=0.1,
+        )
+        async for attempt in tries:
+            with attempt:
+                try:
+                    return await do()
+                except (WorkerFailed, Away):
+                    raise
+                except Exception:
+                    self._metrics.add("task_failures")
+                    self._log.warning("handling_failed", topic=topic, attempt=attempt.num, exc_info=True)
+                    raise
+        raise AssertionError("stamina returns or raises")
+
+    async def _refuse(self, record: InputRecord, poison: Poison) -> None:
+        topic, row = dead_letter(record, poison)
+        with self._dead_letters.room({record.topic: 1}, now_ms=now_ms()):
+            await self._send(
+                topic, key=row.key, value=row.value, partition=record.partition, headers=row.headers
+            )
+        self._metrics.add("dead_letters", topic=record.topic)
+        self._log.warning(
+            "dead_letter",
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            reason=str(poison),
+        )
+
+    def _fail(self, record: InputRecord, error: BaseException) -> None:
+        if isinstance(error, WorkerFailed):
+            failure = error
+        else:
+            failure = WorkerFailed(
+                f"Record {record.offset} of {record.topic}, partition {record.partition}, could not be handled in "
+                f"{ATTEMPTS_MAX} tries ({type(error).__name__}): stopped before it is passed over."
+            )
+            failure.__cause__ = error
+        if not self.failure.done():
+            self.failure.set_exception(failure)
+
+    # ---------------------------------------------------------------- what is parked
+
+    async def work_off(self) -> None:
+        """Brings parked records again, those of an earlier life and of workers that are gone included, until cancelled."""
+        try:
+            while True:
+                try:
+                    queues = await self._parking.queues()
+                except Exception as error:  # noqa: BLE001 - what waits goes on waiting, and is looked for again
+                    self._log.warning("parking_not_read", error=explain(error))
+                else:
+                    self._metrics.set("effects_parked", self._parking.waiting)
+                    for queue in queues:
+                        if queue not in self._queues:
+                            self._queues[queue] = asyncio.create_task(self._work_off(queue), name="queue")
+                await asyncio.sleep(LOOK_INTERVAL_S)
+        finally:
+            for working in self._queues.values():
+                working.cancel()
+
+    async def _work_off(self, queue: str) -> None:
+        """Brings what waits in one queue. While its downstream is away one record at a time asks for its return."""
+        at_a_time = 1
+        try:
+            while records := await self._parking.oldest(queue, besides=self._in_flight, limit=at_a_time):
+                wait_s = max(await asyncio.gather(*(self._again(record, queue) for record in records)))
+                at_a_time = 1 if wait_s else min(2 * at_a_time, WORKED_OFF_MAX)
+                await asyncio.sleep(wait_s)
+        except Exception as error:  # noqa: BLE001 - what waits goes on waiting, and is looked for again
+            self._log.warning("parking_not_worked_off", error=explain(error))
+        finally:
+            del self._queues[queue]
+
+    async def _again(self, record: InputRecord, queue: str) -> float:
+        """Handles a parked record again; returns for how many seconds its queue had better be left alone."""
+        handling = self._handled(record)
+        await asyncio.wait({handling}, timeout=self._slot_limit_s)
+        if not handling.done():
+            return 0.0  # it goes on, and this record is looked at again once it has ended
+        away = await _outcome(handling)
+        place = (record.topic, record.partition, record.offset)
+        if away is None:
+            await self._parking.done(place)
+        elif away.queue != queue:
+            await self._parking.move(place, to_queue=away.queue)
+        else:
+            return away.retry_s
+        return 0.0
+
+    async def end(self, *, limit_s: float) -> None:
+        """Waits for what is being handled; after the limit the rest is left as a crash would leave it."""
+        left = set(self._in_flight.values())
+        if left:
+            _, left = await asyncio.wait(left, timeout=limit_s)
+        for handling in left:
+            handling.cancel()
+        if left:
+            self._log.info("records_left", records=len(left))
+            await asyncio.wait(left, timeout=limit_s)
+
+
+async def _outcome(handling: asyncio.Task[None]) -> Away | None:
+    """What turned a handled record away, if anything. Never returns when it was cancelled or failed: the worker ends."""
+    error = asyncio.CancelledError() if handling.cancelled() else handling.exception()
+    if error is not None and not isinstance(error, Away):
+        await _stand_still()
+    return error
+
+
+async def _stand_still() -> NoReturn:
+    """Never ends: it is cancelled here, with its record not acknowledged."""
+    await asyncio.get_running_loop().create_future()
+    raise AssertionError("nobody sets that future")
+
+
+def _decoded(codec: Codec, record: InputRecord) -> Any:
+    envelope = codec.decode(record.value)
+    if record.key != envelope.workspaceid.encode():
+        raise Poison("the record's key is not its workspaceid")
+    return envelope

@@ -1,0 +1,137 @@
+"""Where records wait whose effect can't be done now, so that they hold up no others: a table in the ledger's database.
+
+    read ─▶ handled ─▶ acknowledged                                  all is well
+    read ─▶ turned away ─▶ written here ─▶ acknowledged ─▶ … ─▶ handled ─▶ deleted here
+
+Why nothing is lost: a record is acknowledged to Kafka only once it stands here, on the disk, and is deleted only once its handler
+has returned. A crash in between means that it is handled again, which the ledger's claims make harmless. A row belongs to the
+worker that wrote it; when that worker's lease has run out another one adopts it.
+
+The one rule: this table is not a copy of anything. Whoever throws the database away throws away mails and CRM entries. Rows hold
+records as they were read, conversations included, until they are done.
+"""
+
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    bindparam,
+    delete,
+    func,
+    select,
+    tuple_,
+    update,
+)
+
+from services.runtime.ledger import Ledger, living, metadata
+from services.runtime.ports import InputRecord
+
+_parked = Table(
+    "effects_parked",
+    metadata,
+    Column("topic", String(249), primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("record_offset", BigInteger, primary_key=True),
+    Column("timestamp_ms", BigInteger, nullable=False),
+    Column("record_key", LargeBinary, nullable=True),
+    Column("record_value", LargeBinary, nullable=True),
+    Column("queue", String(300), nullable=False),
+    Column("owner", String(160), nullable=False),
+    Index("effects_parked_in_order", "owner", "queue", "timestamp_ms"),
+)
+_place = (_parked.c.topic, _parked.c.partition, _parked.c.record_offset)
+_this_place = (
+    _parked.c.topic == bindparam("of_topic"),
+    _parked.c.partition == bindparam("of_partition"),
+    _parked.c.record_offset == bindparam("of_offset"),
+)
+_adopt = update(_parked).where(_parked.c.owner.not_in(living)).values(owner=bindparam("me"))
+_count = (
+    select(_parked.c.queue, func.count().label("records"))
+    .where(_parked.c.owner == bindparam("me"))
+    .group_by(_parked.c.queue)
+)
+_move = update(_parked).where(*_this_place).values(queue=bindparam("to_queue"))
+_done = delete(_parked).where(*_this_place)
+
+Place = tuple[str, int, int]
+"""Topic, partition and offset of a record."""
+
+
+class Parking:
+    """The worker's rows of the table. `waiting` is how many there were when they were last counted, and have come since."""
+
+    def __init__(self, ledger: Ledger, *, records_max: int) -> None:
+        self._ledger = ledger
+        self._records_max = records_max
+        self._park = ledger.insert(_parked).on_conflict_do_nothing()
+        self.waiting = 0
+
+    async def park(self, record: InputRecord, *, queue: str) -> bool:
+        """Keep a record; return whether it may be acknowledged, which it may not when there are too many already."""
+        if self.waiting >= self._records_max:
+            return False
+        row = {
+            "topic": record.topic,
+            "partition": record.partition,
+            "record_offset": record.offset,
+            "timestamp_ms": record.timestamp_ms,
+            "record_key": record.key,
+            "record_value": record.value,
+            "queue": queue,
+            "owner": self._ledger.owner,
+        }
+        await self._ledger.do(lambda connection: connection.execute(self._park, row))
+        self.waiting += 1
+        return True
+
+    async def queues(self) -> Sequence[str]:
+        """Adopt what belongs to nobody any more, count, and return the queues in which something waits."""
+
+        def operation(connection: Connection) -> dict[str, int]:
+            connection.execute(_adopt, {"me": self._ledger.owner, "now_ms": self._ledger.now_ms()})
+            rows = connection.execute(_count, {"me": self._ledger.owner}).all()
+            return {row.queue: row.records for row in rows}
+
+        counts = await self._ledger.do(operation)
+        self.waiting = sum(counts.values())
+        return sorted(counts)
+
+    async def oldest(self, queue: str, *, besides: Collection[Place], limit: int) -> list[InputRecord]:
+        """Return the oldest records of a queue, those at `besides` left out."""
+        query = select(_parked).where(_parked.c.owner == self._ledger.owner, _parked.c.queue == queue)
+        if besides:
+            query = query.where(tuple_(*_place).not_in(list(besides)))
+        query = query.order_by(_parked.c.timestamp_ms).limit(limit)
+        rows = await self._ledger.do(lambda connection: connection.execute(query).all())
+        return [
+            InputRecord(
+                row.topic,
+                row.partition,
+                row.record_offset,
+                row.timestamp_ms,
+                row.record_key,
+                row.record_value,
+            )
+            for row in rows
+        ]
+
+    async def move(self, place: Place, *, to_queue: str) -> None:
+        """Note that a record waits for something else now."""
+        parameters = {**_parameters(place), "to_queue": to_queue}
+        await self._ledger.do(lambda connection: connection.execute(_move, parameters))
+
+    async def done(self, place: Place) -> None:
+        """Delete a record whose effect is done."""
+        await self._ledger.do(lambda connection: connection.execute(_done, _parameters(place)))
+
+
+def _parameters(place: Place) -> dict[str, object]:
+    return dict(zip(("of_topic", "of_partition", "of_offset"), place, strict=True))

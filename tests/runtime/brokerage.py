@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from schemas.topics import OWN_BYTES_MAX, Topic, dead_letters
+from schemas.topics import EVENT_BYTES_MAX, OWN_BYTES_MAX, Topic, dead_letters
 from services.local.topics import ensure_topics
 
 LIMIT_S = 40.0
@@ -52,14 +52,14 @@ class Scene:
         }
 
 
-async def scene(bootstrap: str, *, partitions: int = 3) -> Scene:
+async def scene(bootstrap: str, *, partitions: int = 3, output_bytes_max: int = EVENT_BYTES_MAX) -> Scene:
     made = Scene(bootstrap, f"t{uuid.uuid4().hex[:8]}", partitions)
     large = {"max.message.bytes": str(OWN_BYTES_MAX)}
     log_time = {"message.timestamp.type": "LogAppendTime"}
     topics = (
         *(Topic(name, log_time) for name in made.inputs),
         *(Topic(dead_letters(name), large) for name in made.inputs),
-        Topic(made.output),
+        Topic(made.output, {"max.message.bytes": str(output_bytes_max)}),
         Topic(made.state, {"cleanup.policy": "compact", **large}),
     )
     await ensure_topics(bootstrap, partitions=partitions, replicas=1, topics=topics)
@@ -121,11 +121,13 @@ async def read_all(of: Scene, topic: str, *, count: int | None = None) -> dict[i
 class Program:
     """A worker process."""
 
-    def __init__(self, environment: dict[str, str], log: Path) -> None:
+    def __init__(
+        self, environment: dict[str, str], log: Path, *, module: str = "tests.runtime.counting"
+    ) -> None:
         self.log = log
         with log.open("ab") as sink:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.runtime.counting"],
+                [sys.executable, "-m", module],
                 env={**os.environ, **environment},
                 stdout=sink,
                 stderr=sink,

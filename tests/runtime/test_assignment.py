@@ -31,6 +31,10 @@ class Task:
     def running(self) -> bool:
         return self.phase is Phase.RUNNING
 
+    @property
+    def standing(self) -> str:
+        return self.phase.name.lower()
+
     async def run(self) -> None:
         self._log.append(f"begin {self.partition}")
         self.phase = Phase.RUNNING

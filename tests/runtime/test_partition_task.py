@@ -11,23 +11,23 @@ from services.runtime.logs import explain
 from services.runtime.partition_task import Phase
 from services.runtime.ports import Change, InputRecord, OutputRecord
 from tests.runtime.counting import BUG, POISON, SILENT, UNKNOWN, Counting
-from tests.runtime.fakes import INPUT, OUTPUT, PARTITION, STATE, Crash, FakeWriter, Stage, plain_run
+from tests.runtime.fakes import INPUT, OUTPUT, OWNER, PARTITION, STATE, Crash, Stage, plain_run
 
 VALUES = [b"value%d" % number for number in range(10)]
 
 
 def committed_state(stage: Stage) -> dict[bytes | None, bytes | None]:
-    return {row.key: row.value for row in stage.broker.logs[STATE] if row is not None}
+    return {row.key: row.value for row in stage.broker.rows((STATE, PARTITION))}
 
 
 async def test_outputs_changelog_and_offsets_are_one_transaction_a_batch() -> None:
     stage = Stage()
     stage.publish(*VALUES)
     await stage.task().run()
-    assert stage.broker.values(OUTPUT) == plain_run(VALUES)
+    assert stage.values(OUTPUT) == plain_run(VALUES)
     assert committed_state(stage) == {b"key0": b"4", b"key1": b"3", b"key2": b"3"}
-    assert stage.broker.offsets == {INPUT: 10}
-    assert stage.broker.calls.count("commit") == 3
+    assert stage.offsets == {INPUT: 10}
+    assert stage.wire.calls.count("commit") == 3
     assert stage.metrics.value("records_in_total", topic=INPUT) == 10
     assert stage.metrics.value("records_out_total", topic=OUTPUT) == 10
     assert stage.metrics.value("partitions_running") == 0
@@ -37,19 +37,26 @@ async def test_the_writer_is_started_before_anything_is_read() -> None:
     stage = Stage()
     stage.publish(*VALUES)
     await stage.task().run()
-    assert stage.broker.calls[:4] == ["start", "committed?", "changelog", "changelog closed"]
+    assert [call for call in stage.wire.calls if not call.endswith(" done")][:4] == [
+        "start",
+        "committed?",
+        "changelog",
+        "changelog closed",
+    ]
 
 
-@pytest.mark.parametrize("step", ["begin", "send out", "offsets", "delivered out", "commit", "committed"])
+@pytest.mark.parametrize(
+    "step", ["begin", "send out", "offsets", "deliver out done", "commit", "commit done"]
+)
 async def test_a_failure_anywhere_in_a_transaction_leads_to_a_restore_and_the_same_outputs(step: str) -> None:
     stage = Stage()
     stage.publish(*VALUES)
     stage.fail(step, TaskCorrupted("unknown outcome"))
     await stage.task().run()
-    assert stage.broker.values(OUTPUT) == plain_run(VALUES)
-    assert stage.broker.offsets == {INPUT: 10}
+    assert stage.values(OUTPUT) == plain_run(VALUES)
+    assert stage.offsets == {INPUT: 10}
     assert len(stage.processors) == 2, "the state of the failed life is thrown away"
-    assert stage.broker.calls.count("start") == stage.broker.calls.count("close") == 2
+    assert stage.wire.calls.count("start") == stage.wire.calls.count("close") == 2
     assert stage.metrics.value("task_failures_total") == 1
 
 
@@ -58,7 +65,7 @@ async def test_a_batch_that_was_not_written_is_noticed_although_the_commit_would
     stage.publish(*VALUES)
     stage.fail("deliver out", TaskCorrupted("not written"))
     await stage.task().run()
-    assert stage.broker.values(OUTPUT) == plain_run(VALUES)
+    assert stage.values(OUTPUT) == plain_run(VALUES)
     assert stage.metrics.value("task_failures_total") == 1
 
 
@@ -68,8 +75,8 @@ async def test_a_record_too_large_for_its_topic_stops_the_worker_and_loses_nothi
     stage.fail("deliver out", WorkerFailed("a record is larger than the topic takes"))
     with pytest.raises(WorkerFailed, match="larger"):
         await stage.task().run()
-    assert stage.broker.offsets == {}
-    assert OUTPUT not in stage.broker.logs
+    assert stage.offsets == {}
+    assert stage.values(OUTPUT) == []
 
 
 async def test_poison_becomes_a_dead_letter_in_the_transaction_of_its_batch() -> None:
@@ -78,8 +85,8 @@ async def test_poison_becomes_a_dead_letter_in_the_transaction_of_its_batch() ->
     stage.publish(*values)
     stage.fail("commit", TaskCorrupted("aborted"))
     await stage.task().run()
-    assert stage.broker.values(OUTPUT) == plain_run([b"a", SILENT, b"b", b"c"])
-    assert [row for row in stage.broker.logs["in.dlq"] if row is not None] == [
+    assert stage.values(OUTPUT) == plain_run([b"a", SILENT, b"b", b"c"])
+    assert list(stage.broker.rows(("in.dlq", PARTITION))) == [
         Row(
             b"key1",
             POISON,
@@ -100,17 +107,17 @@ async def test_a_flood_of_poison_stops_the_worker_before_the_topic_is_drained() 
     stage.publish(*[POISON] * 12)
     with pytest.raises(WorkerFailed, match="CHAT_DEAD_LETTERS_PER_MINUTE_MAX"):
         await stage.task().run()
-    assert len(stage.broker.values("in.dlq")) == 4
-    assert stage.broker.offsets == {INPUT: 4}
+    assert len(stage.values("in.dlq")) == 4
+    assert stage.offsets == {INPUT: 4}
 
 
 async def test_an_unknown_type_is_counted_and_skipped() -> None:
     stage = Stage()
     stage.publish(b"a", UNKNOWN, b"b")
     await stage.task().run()
-    assert len(stage.broker.values(OUTPUT)) == 2
+    assert len(stage.values(OUTPUT)) == 2
     assert stage.metrics.value("unknown_types_total") == 1
-    assert "in.dlq" not in stage.broker.logs
+    assert stage.values("in.dlq") == []
 
 
 async def test_a_bug_stops_the_worker_and_names_the_record_not_its_value() -> None:
@@ -119,23 +126,23 @@ async def test_a_bug_stops_the_worker_and_names_the_record_not_its_value() -> No
     with pytest.raises(WorkerFailed, match=f"in/{PARTITION} at offset 1 .* ZeroDivisionError"):
         await stage.task().run()
     assert len(stage.processors) == 3
-    assert stage.broker.offsets == {}
+    assert stage.offsets == {}
 
 
 async def test_records_without_effect_open_no_transaction_until_the_interval_is_over() -> None:
     stage = Stage(idle_max=100)
     stage.publish(*[SILENT] * 3)
     await stage.task().run()
-    assert stage.broker.calls.count("begin") == 1
-    assert stage.broker.calls.count("take") > 10, "the commit came with the interval, not at once"
-    assert stage.broker.offsets == {INPUT: 3}
+    assert stage.wire.calls.count("begin") == 1
+    assert stage.wire.calls.count("take") > 10, "the commit came with the interval, not at once"
+    assert stage.offsets == {INPUT: 3}
 
 
 async def test_offsets_of_records_without_effect_are_committed_at_the_stop() -> None:
     stage = Stage()
     stage.publish(*[SILENT] * 3)
     await stage.task().run()
-    assert stage.broker.offsets == {INPUT: 3}
+    assert stage.offsets == {INPUT: 3}
 
 
 async def test_two_input_topics_are_one_unit() -> None:
@@ -143,8 +150,8 @@ async def test_two_input_topics_are_one_unit() -> None:
     stage.publish(b"a", b"b")
     stage.publish(b"c", b"d", b"e", topic="other")
     await stage.task().run()
-    assert stage.broker.offsets == {"in": 2, "other": 3}
-    assert len(stage.broker.values(OUTPUT)) == 5
+    assert stage.offsets == {"in": 2, "other": 3}
+    assert len(stage.values(OUTPUT)) == 5
 
 
 async def test_a_restore_passes_holes_and_gives_the_latest_value_of_live_keys_only() -> None:
@@ -156,7 +163,8 @@ async def test_a_restore_passes_holes_and_gives_the_latest_value_of_live_keys_on
 
     stage = Stage()
     rows = [Row(b"a", b"1"), None, Row(b"b", b"1"), None, None, None, Row(b"a", b"2"), Row(b"c", b"1")]
-    stage.broker.logs[STATE] = [*rows, Row(b"b", None), None, None, None, Row(b"d", b"9"), None]
+    for row in (*rows, Row(b"b", None), None, None, None, Row(b"d", b"9"), None):
+        stage.broker.append((STATE, PARTITION), row)
     await stage.task(lambda _partition: Recording(OUTPUT)).run()
     assert seen == [(b"a", b"2"), (b"c", b"1"), (b"d", b"9")]
     assert stage.metrics.value("restore_records_total") == 6
@@ -168,7 +176,7 @@ async def test_the_state_of_an_earlier_run_is_restored_before_the_first_record()
     await stage.task().run()
     stage.publish(*VALUES[5:])
     await stage.task().run()
-    assert stage.broker.values(OUTPUT) == plain_run(VALUES)
+    assert stage.values(OUTPUT) == plain_run(VALUES)
 
 
 async def test_a_fenced_worker_stands_back_for_a_session_and_writes_nothing() -> None:
@@ -177,15 +185,15 @@ async def test_a_fenced_worker_stands_back_for_a_session_and_writes_nothing() ->
     task = stage.task()
 
     def somebody_else_takes_over(step: str) -> None:
-        if step == "commit" and stage.broker.calls.count("commit") == 1:
-            stage.broker.writer = FakeWriter(stage.broker)
+        if step == "commit" and stage.wire.calls.count("commit") == 1:
+            stage.broker.init(OWNER)
 
-    stage.broker.fault = somebody_else_takes_over
+    stage.wire.fault = somebody_else_takes_over
     await task.run()
     assert stage.inputs is not None
     assert stage.inputs.waited_ms == [6_000]
-    assert stage.broker.calls.index("reassigned") < stage.broker.calls.index("start", 1)
-    assert stage.broker.values(OUTPUT) == plain_run(VALUES[:2])
+    assert stage.wire.calls.index("reassigned") < stage.wire.calls.index("start", 1)
+    assert stage.values(OUTPUT) == plain_run(VALUES[:2])
     assert stage.metrics.value("fences_total") == 1
 
 
@@ -202,16 +210,16 @@ async def test_fencings_long_ago_do_not_count() -> None:
     stage = Stage()
     stage.publish(*VALUES)
     stage.fail("commit", TaskMigrated("fenced"), times=5)
-    original = stage.broker.fault
+    original = stage.wire.fault
 
     def slowly(step: str) -> None:
         if step == "reassigned":
             stage.clock.now_s += 100
         original(step)
 
-    stage.broker.fault = slowly
+    stage.wire.fault = slowly
     await stage.task().run()
-    assert stage.broker.values(OUTPUT) == plain_run(VALUES)
+    assert stage.values(OUTPUT) == plain_run(VALUES)
 
 
 async def test_failures_in_a_row_back_off_and_then_end_the_process() -> None:
@@ -259,10 +267,10 @@ async def test_a_failure_while_stopping_waits_for_nothing(error: Exception) -> N
             task.stop()
             raise error
 
-    stage.broker.fault = fail_after_the_stop
+    stage.wire.fault = fail_after_the_stop
     await task.run()
     assert task.phase is Phase.STOPPED
-    assert stage.broker.calls[-1] == "close"
+    assert stage.wire.calls[-1] == "close done"
     assert stage.inputs is not None
     assert (stage.clock.slept_s, stage.inputs.waited_ms) == ([], [])
 
@@ -281,7 +289,7 @@ async def test_a_stopped_task_begins_no_new_life() -> None:
     task.stop()
     await task.run()
     assert task.phase is Phase.STOPPED
-    assert stage.broker.calls == []
+    assert stage.wire.calls == []
 
 
 async def test_a_crash_at_any_step_changes_nothing_of_what_is_written() -> None:
@@ -300,16 +308,16 @@ async def test_a_crash_at_any_step_changes_nothing_of_what_is_written() -> None:
             if left < 0:
                 raise Crash
 
-        stage.broker.fault = fault
+        stage.wire.fault = fault
         try:
             await stage.task().run()
             break
         except Crash:
-            stage.broker.fault = lambda _step: None
+            stage.wire.fault = lambda _step: None
             await stage.task().run()
-        assert stage.broker.values(OUTPUT) == expected, f"crash at step {crashes}"
-        assert stage.broker.values("in.dlq") == [POISON]
-        assert stage.broker.offsets == {INPUT: len(values)}
+        assert stage.values(OUTPUT) == expected, f"crash at step {crashes}"
+        assert stage.values("in.dlq") == [POISON]
+        assert stage.offsets == {INPUT: len(values)}
         crashes += 1
     assert crashes > 40
 

@@ -7,8 +7,12 @@ import logging
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
 
 import httpx
 import pytest
@@ -16,6 +20,7 @@ from pydantic import ValidationError
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from services.runtime import health as health_module
 from services.runtime.failures import TaskCorrupted, WorkerFailed
 from services.runtime.health import Health, Pages
 from services.runtime.links import (
@@ -246,6 +251,30 @@ def written(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     return stream
 
 
+async def test_why_a_worker_is_not_ready_is_logged_in_one_line_now_and_then(
+    written: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health_module, "BEAT_INTERVAL_S", 0.001)
+    monkeypatch.setattr(health_module, "UNREADY_LOG_INTERVAL_S", 0.01)
+    reasons = ["partition 1: restoring, nothing read yet; partition 2: taking over"] * 2
+    ready = asyncio.Event()
+
+    def unready() -> str:
+        if not reasons:
+            ready.set()
+        return reasons.pop() if reasons else ""
+
+    health = Health(Metrics())
+    health.ready_when(unready)
+    beating = asyncio.create_task(health.beat())
+    await asyncio.wait_for(ready.wait(), 30)
+    beating.cancel()
+    entries = [json.loads(line) for line in written.getvalue().splitlines()]
+    assert [entry["why"] for entry in entries if entry["event"] == "not_ready"] == [
+        ["partition 1: restoring, nothing read yet", "partition 2: taking over"]
+    ] * 2
+
+
 def test_no_personal_data_is_logged(written: io.StringIO) -> None:
     log("tests.private").info(
         "closed",
@@ -279,6 +308,28 @@ def test_of_a_foreign_exception_only_type_and_place_are_logged(written: io.Strin
     assert told["message"] == "commit: no answer in time"
     assert told["cause"] == {"type": "ValueError", "at": []}
     assert "test_process_frame.py" in told["at"][0]
+
+
+def test_a_client_that_says_the_same_again_and_again_is_heard_now_and_then(written: io.StringIO) -> None:
+    client = logging.getLogger("aiokafka.tests")
+    for attempt in range(500):
+        client.error("Unable connect to node with id %s: %s", attempt % 3, "refused")
+        client.error("Failed fetch messages")
+        log("tests.own").warning("task_failed")
+    told = Counter(json.loads(line)["event"] for line in written.getvalue().splitlines())
+    assert told["task_failed"] == 500
+    assert 1 <= told["Unable connect to node with id 0: refused"] <= 10
+    assert 1 <= told["Failed fetch messages"] <= 10
+
+
+def test_a_database_error_is_told_by_its_code(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "full.db")) as database:
+        database.execute("PRAGMA max_page_count = 1")
+        with pytest.raises(sqlite3.OperationalError) as full:
+            database.execute("CREATE TABLE visitors (name)")
+    told = explain(full.value)
+    assert told["sqlite_errorname"] == "SQLITE_FULL"
+    assert "message" not in told
 
 
 # ---------------------------------------------------------------- settings

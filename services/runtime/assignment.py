@@ -34,7 +34,7 @@ class Assignment:
         if not self._known:
             return "no partitions assigned yet"
         waiting = [task for task in self.tasks.values() if not task.running]
-        return ", ".join(f"partition {task.partition}: {task.phase.name.lower()}" for task in waiting)
+        return "; ".join(f"partition {task.partition}: {task.standing}" for task in waiting)
 
     def assigned(self, partitions: frozenset[int], missed: bool) -> None:
         """Takes a new assignment, without waiting for anything."""

@@ -23,6 +23,8 @@ from services.runtime.metrics import Metrics
 
 BEAT_INTERVAL_S = 0.5
 BEAT_LIMIT_S = 10.0
+UNREADY_LOG_INTERVAL_S = 5.0
+"""One line for all partitions: with a restore's progress for each."""
 CONNECTIONS_MAX = 256
 CLOSE_LIMIT_S = 2
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -55,12 +57,16 @@ class Health:
         return "; ".join(reason for ask in self._questions if (reason := ask()))
 
     async def beat(self) -> None:
-        """Beats until cancelled."""
+        """Beats until cancelled, and says now and then why the worker is not ready."""
+        told_s = time.monotonic()
         while True:
             due_s = time.monotonic() + BEAT_INTERVAL_S
             await asyncio.sleep(BEAT_INTERVAL_S)
             self._beat_s = time.monotonic()
             self._metrics.set("loop_delay_seconds", max(0.0, self._beat_s - due_s))
+            if self._beat_s - told_s >= UNREADY_LOG_INTERVAL_S and (why := self.unready):
+                told_s = self._beat_s
+                _log.info("not_ready", why=why.split("; "))
 
 
 class _Server(uvicorn.Server):

@@ -124,9 +124,12 @@ def _append(batch: Any, row: Row) -> bool:
 class KafkaWriter:
     """The transactional producer of one (group, partition); its id is `<group>-<partition>`."""
 
-    def __init__(self, settings: RuntimeSettings, partition: int) -> None:
+    def __init__(
+        self, settings: RuntimeSettings, partition: int, *, transaction_limit_ms: int = TRANSACTION_LIMIT_MS
+    ) -> None:
         self._settings = settings
         self._partition = partition
+        self._transaction_limit_ms = transaction_limit_ms
         self._id = f"{settings.group}-{partition}"
         self._producer: Any = None
 
@@ -139,7 +142,7 @@ class KafkaWriter:
             bootstrap_servers=self._settings.bootstrap,
             client_id=self._id,
             transactional_id=self._id,
-            transaction_timeout_ms=TRANSACTION_LIMIT_MS,
+            transaction_timeout_ms=self._transaction_limit_ms,
             max_batch_size=BATCH_BYTES_MAX,
             request_timeout_ms=int(self._settings.io_limit_s * 1000),
             retry_backoff_ms=RETRY_BACKOFF_MS,

@@ -227,7 +227,7 @@ class KafkaGroup:
                     ) from self.listener_error
                 for at, records in pages.items():
                     self._deliver(at, records)
-                if time.monotonic() - self._positions_s > POSITIONS_INTERVAL_S:
+                if asyncio.get_running_loop().time() - self._positions_s > POSITIONS_INTERVAL_S:
                     await self._pass_markers()
         except kafka_errors.ConsumerStoppedError:
             return
@@ -262,7 +262,7 @@ class KafkaGroup:
 
     async def _pass_markers(self) -> None:
         """Tells the inboxes about positions that moved without a record, and the metrics about the lag."""
-        self._positions_s = time.monotonic()
+        self._positions_s = asyncio.get_running_loop().time()
         for partition in self._owned:
             inbox = self._inputs[partition].inbox
             if not inbox.is_open:

@@ -23,6 +23,7 @@ Entry: TypeAlias = MutableMapping[str, Any]
 REDACTED = "[redacted]"
 TEXT_CHARS_MAX = 500
 FRAMES_MAX = 12
+REPEAT_INTERVAL_S = 1.0
 _PRIVATE = (
     "address addresses answer authorization bcc body cc comment content cookie data detail_text "
     "email emails envelope from_address headers html ip key letter location mail message_text "
@@ -46,6 +47,8 @@ _SPEAKING_LOUDLY = (
 )
 _SAFE_MESSAGES = (TaskCorrupted, TaskMigrated, WorkerFailed, Poison, KafkaError, OSError)
 """Exceptions whose text holds no record's values."""
+_CODES = ("sqlite_errorname", "sqlstate")
+"""What databases call an error, from a closed list: SQLITE_FULL, 53100 (PostgreSQL's "disk full")."""
 
 
 def redact(_logger: Any, _method: str, entry: Entry) -> Entry:
@@ -70,6 +73,9 @@ def explain(error: BaseException) -> dict[str, Any]:
     told: dict[str, Any] = {"type": type(error).__name__, "at": _frames(error.__traceback__)}
     if isinstance(error, _SAFE_MESSAGES):
         told["message"] = str(error)
+    for name in _CODES:
+        if code := getattr(error, name, None):
+            told[name] = code
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None and cause is not error:
         told["cause"] = explain(cause)
@@ -99,6 +105,26 @@ def _explain_exception(_logger: Any, _method: str, entry: Entry) -> Entry:
     return entry
 
 
+class _NowAndThen(logging.Filter):
+    """Passes a line of the Kafka client once a second: while a broker is away it writes the same one at every attempt.
+
+    Lines are told apart by their template, so their number is the client's and does not grow.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told_s: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith("aiokafka"):
+            return True
+        line = (record.name, str(record.msg))
+        if record.created - self._told_s.get(line, 0.0) < REPEAT_INTERVAL_S:
+            return False
+        self._told_s[line] = record.created
+        return True
+
+
 def configure_logs(level: str) -> None:
     """Sends all logs of this process, ours and the libraries', to standard error as JSON."""
     shared: list[Any] = [
@@ -116,6 +142,7 @@ def configure_logs(level: str) -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_NowAndThen())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.PositionalArgumentsFormatter(), *shared],

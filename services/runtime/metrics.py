@@ -33,13 +33,17 @@ MetricName: TypeAlias = Literal[
     "task_failures",
     "restore_records",
     "restore_seconds",
+    "restore_total_records",
     "restore_remaining_records",
+    "restore_done_ratio",
+    "restore_left_seconds",
     "records_expired",
     "loop_delay_seconds",
     "effects",
     "effect_seconds",
     "effect_retries",
     "effects_in_flight",
+    "effects_parked",
     "circuit_open",
     "archive_records",
     "archive_unreadable",
@@ -101,7 +105,26 @@ DEFINITIONS: tuple[Definition, ...] = (
         "restore_seconds", "histogram", "Time from fencing to running of a partition.", "seconds", (), _SLOW_S
     ),
     Definition(
+        "restore_total_records",
+        "gauge",
+        "Changelog offsets of a partition that is being restored.",
+        labels=("partition",),
+    ),
+    Definition(
         "restore_remaining_records", "gauge", "Changelog offsets still to be read.", labels=("partition",)
+    ),
+    Definition(
+        "restore_done_ratio",
+        "gauge",
+        "How much of a restore is done, of 1: reading, then taking in what was read.",
+        labels=("partition",),
+    ),
+    Definition(
+        "restore_left_seconds",
+        "gauge",
+        "Time a restore still takes at its pace so far.",
+        "seconds",
+        ("partition",),
     ),
     Definition(
         "records_expired",
@@ -117,7 +140,15 @@ DEFINITIONS: tuple[Definition, ...] = (
     ),
     Definition("effect_retries", "counter", "Attempts at an effect after the first.", labels=("kind",)),
     Definition("effects_in_flight", "gauge", "External effects being done.", labels=("kind",)),
-    Definition("circuit_open", "gauge", "1 while a downstream is left alone.", labels=("target",)),
+    Definition(
+        "effects_parked", "gauge", "Records kept in the ledger's database until their downstream is back."
+    ),
+    Definition(
+        "circuit_open",
+        "gauge",
+        "Downstreams of this name that are left alone; 0 while all is well.",
+        labels=("target",),
+    ),
     Definition("archive_records", "counter", "Records read into the archive."),
     Definition("archive_unreadable", "counter", "Records the archive could not read, passed over."),
     Definition("archive_failures", "counter", "Batches the archive had to try again."),

@@ -17,7 +17,7 @@ from services.runtime.failures import TaskCorrupted, TaskMigrated, WorkerFailed
 from services.runtime.logs import explain, log, reason_of
 from services.runtime.metrics import Metrics
 from services.runtime.ports import InputRecord, Processor, ProcessorFactory
-from services.runtime.restore import restore
+from services.runtime.restore import Progress, restore
 
 Observe: TypeAlias = Callable[[int, Processor, Metrics], None]
 """Called with partition, processor and metrics after a batch, to set gauges that only the core knows."""
@@ -117,6 +117,7 @@ class PartitionTask:
         self._committed: Offsets = {}
         self._uncommitted_since_s: float | None = None
         self._last_record_ms = 0
+        self._progress: Progress | None = None
 
     # ---------------------------------------------------------------- what others may ask
 
@@ -124,6 +125,12 @@ class PartitionTask:
     def running(self) -> bool:
         """Whether the partition is restored and processes what comes."""
         return self.phase is Phase.RUNNING
+
+    @property
+    def standing(self) -> str:
+        """Where the partition stands, for people; while it is restored, how far that is."""
+        name = self.phase.name.lower().replace("_", " ")
+        return f"{name}, {self._progress}" if self.phase is Phase.RESTORING else name
 
     def next_offset(self, topic: str) -> int:
         """The offset after the last record processed (0 before a start)."""
@@ -177,13 +184,12 @@ class PartitionTask:
         await writer.start()  # first of all: from here on no earlier owner can commit
         self._next = self._committed = await ports.inputs.committed()
         self._uncommitted_since_s = None
+        self._progress = Progress(partition=self.partition, clock=ports.clock, metrics=self._metrics)
         self._enter(Phase.RESTORING)
         processor = self._factory(self.partition)
         changelog = ports.changelog()
         try:
-            keys = await restore(
-                changelog, processor, partition=self.partition, clock=ports.clock, metrics=self._metrics
-            )
+            keys = await restore(changelog, processor, progress=self._progress, clock=ports.clock)
         finally:
             await changelog.close()
         seconds = ports.clock.monotonic_s() - started_s
@@ -205,8 +211,8 @@ class PartitionTask:
             decided = self._decide(processor, batch.records)
             decided_s = clock.monotonic_s()
             if decided.rows:
-                self._dead_letters.check(decided.dead, now_ms=clock.now_ms())
-                await self._commit(writer, decided.rows, batch.next_offsets)
+                with self._dead_letters.room(decided.dead, now_ms=clock.now_ms()):
+                    await self._commit(writer, decided.rows, batch.next_offsets)
             self._count(batch, decided, decide_s=decided_s - started_s)
             if decided.rows:
                 metrics.observe("transaction_seconds", clock.monotonic_s() - decided_s)
@@ -296,7 +302,6 @@ class PartitionTask:
         for topic, rows in decided.rows.items():
             metrics.add("records_out", len(rows), topic=topic)
         for topic, count in decided.dead.items():
-            self._dead_letters.committed(count, now_ms=now_ms)
             metrics.add("dead_letters", count, topic=topic)
             _log.warning("dead_letters", partition=self.partition, topic=topic, count=count)
         if decided.unknown:

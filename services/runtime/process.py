@@ -6,6 +6,7 @@ Exit codes: 0 stopped, 1 failed or not ended in time, 2 settings that can't be u
 """
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -25,6 +26,9 @@ Settings = TypeVar("Settings", bound=RuntimeSettings)
 EXIT_STOPPED = 0
 EXIT_FAILED = 1
 EXIT_SETTINGS = 2
+COLLECT_AFTER = 50_000
+"""New objects after which the garbage collector looks for cycles. Its own 700 is reached by every few records of a batch, whose
+objects all live until the batch is written; going through them again and again takes a tenth of the time and finds nothing."""
 
 _log = log(__name__)
 
@@ -92,4 +96,5 @@ def main_of(
     """Runs `work(settings, stop)` as a worker process; never returns normally."""
     settings = _load(kind)
     configure_logs(settings.log_level)
+    gc.set_threshold(COLLECT_AFTER)
     sys.exit(uvloop.run(_guarded(settings, work)))

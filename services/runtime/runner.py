@@ -109,16 +109,20 @@ class Runner:
             await self._appender.close()
             await group.close()
 
+    def _ports(self, partition: int) -> Ports:
+        settings = self._settings
+        return Ports(
+            inputs=self._group.inputs(partition),
+            writer=lambda: KafkaWriter(settings, partition),
+            changelog=lambda: KafkaChangelog(settings, self._changelog, partition),
+            clock=self._clock,
+        )
+
     def _make_task(self, partition: int) -> PartitionTask:
         settings = self._settings
         return PartitionTask(
             partition,
-            ports=Ports(
-                inputs=self._group.inputs(partition),
-                writer=lambda: KafkaWriter(settings, partition),
-                changelog=lambda: KafkaChangelog(settings, self._changelog, partition),
-                clock=self._clock,
-            ),
+            ports=self._ports(partition),
             factory=self._factory,
             changelog=self._changelog,
             limits=Limits(

@@ -24,9 +24,6 @@ ORDER_FREE = {
     "all",
     "bool",
     "isinstance",
-    "SortedList",
-    "SortedSet",
-    "SortedKeyList",
 }
 """Callers for which a set's order makes no difference (`min`, `max` and sorted containers need a total key, as everywhere)."""
 

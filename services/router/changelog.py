@@ -5,6 +5,7 @@ The one rule: keys are `scope/workspace/id` with percent-encoded parts, so that 
 
 from collections import deque
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -28,6 +29,8 @@ from services.router.core.state import (
 )
 from services.runtime.ports import Change
 
+_CARDS_CACHED_MAX = 65_536
+
 _SCOPES: dict[type, str] = {
     Profile: "profile",
     Counts: "counts",
@@ -38,8 +41,31 @@ _SCOPES: dict[type, str] = {
 }
 
 
-def _key(*parts: str) -> bytes:
-    return "/".join([quote(part, safe="") for part in parts]).encode()
+@lru_cache(maxsize=_CARDS_CACHED_MAX)
+def _card(*values: Any) -> AvailableAgent:
+    """One for all chats that began while the agent was available with the same load: there are many."""
+    return AvailableAgent(*values)
+
+
+_STORED: dict[str, Stored[Any]] = {
+    "clock": Stored(Clock),
+    "profile": Stored(Profile),
+    "counts": Stored(Counts),
+    "department": Stored(Department),
+    "rota": Stored(Rota),
+    "agent": Stored(Agent),
+    "chat": Stored(Chat, also={AvailableAgent: lambda values: _card(*values)}),
+}
+"""Writers and readers by scope, made once for all partitions."""
+
+
+def _key(scope: str, workspace: str, entity_id: str) -> bytes:
+    """`workspace`: encoded already, since many keys in a row have it in common."""
+    return f"{scope}/{workspace}/{_encoded(entity_id)}".encode()
+
+
+def _encoded(part: str) -> str:
+    return quote(part, safe="")
 
 
 class Changelog:
@@ -47,7 +73,6 @@ class Changelog:
 
     def __init__(self, partition: Partition) -> None:
         self._partition = partition
-        self._stored = _stored()
         self._chunks: dict[str, deque[tuple[str, int]]] = {}
         """Stored chunks of seen ids per workspace, oldest first: key part and time of the newest id in it."""
         self._stored_seen: list[tuple[str, str, list[tuple[str, int]]]] = []
@@ -55,18 +80,20 @@ class Changelog:
     def changes(self) -> Iterator[Change]:
         """Every entity that changed since the last call, deleted ones as None, and the clock."""
         for ws in self._partition.active.values():
+            workspace = _encoded(ws.id)
             for (kind, entity_id), entity in ws.changed.items():
                 scope = _SCOPES[kind]
                 deleted = kind is Chat and entity_id not in ws.chats
-                yield _key(scope, ws.id, entity_id), None if deleted else self._stored[scope].dumps(entity)
+                yield _key(scope, workspace, entity_id), None if deleted else _STORED[scope].dumps(entity)
             ws.changed.clear()
         self._partition.active.clear()
         yield from self._seen()
-        yield b"clock", self._stored["clock"].dumps(self._partition.clock)
+        yield b"clock", _STORED["clock"].dumps(self._partition.clock)
 
     def everything(self) -> Iterator[tuple[bytes, bytes]]:
         """The whole state as changelog records, for a snapshot."""
         for ws in self._partition.workspaces.values():
+            workspace = _encoded(ws.id)
             for entities in (
                 (ws.profile, ws.counts),
                 ws.departments.values(),
@@ -76,23 +103,24 @@ class Changelog:
             ):
                 for entity in entities:
                     scope = _SCOPES[type(entity)]
-                    yield _key(scope, ws.id, entity.id), self._stored[scope].dumps(entity)
+                    yield _key(scope, workspace, entity.id), _STORED[scope].dumps(entity)
         for workspace_id, key, at_ms in self._partition.seen.all():
-            yield _key("seen", workspace_id, key), dumps([(key, at_ms)])
-        yield b"clock", self._stored["clock"].dumps(self._partition.clock)
+            yield _key("seen", _encoded(workspace_id), key), dumps([(key, at_ms)])
+        yield b"clock", _STORED["clock"].dumps(self._partition.clock)
 
     def _seen(self) -> Iterator[Change]:
         """Newly seen ids, one chunk per workspace and call; chunks whose ids are all forgotten are deleted."""
         seen = self._partition.seen
         for workspace_id, ids in seen.fresh.items():
+            workspace = _encoded(workspace_id)
             chunks = self._chunks.setdefault(workspace_id, deque())
             name = f"{ids[0][1]}-{ids[0][0]}"
             chunks.append((name, ids[-1][1]))
-            yield _key("seen", workspace_id, name), dumps(ids)
+            yield _key("seen", workspace, name), dumps(ids)
             oldest_ms = seen.oldest_ms(workspace_id) or ids[-1][1] - SEEN_MS
             while chunks[0][1] < oldest_ms:  # the one just written is never stale
                 stale, _ = chunks.popleft()
-                yield _key("seen", workspace_id, stale), None
+                yield _key("seen", workspace, stale), None
         seen.fresh.clear()
 
     def restore(self, key: bytes, value: bytes) -> None:
@@ -100,7 +128,7 @@ class Changelog:
         scope, *rest = key.decode().split("/")
         partition = self._partition
         if scope == "clock":
-            partition.clock = self._stored[scope].loads(value)
+            partition.clock = _STORED[scope].loads(value)
             return
         workspace_id, entity_id = map(unquote, rest)
         if scope == "seen":
@@ -109,7 +137,7 @@ class Changelog:
         ws = partition.workspaces.get(workspace_id)
         if ws is None:
             ws = partition.workspaces[workspace_id] = Workspace(workspace_id, partition.agenda)
-        _put(ws, self._stored[scope].loads(value))
+        _put(ws, _STORED[scope].loads(value))
 
     def restored(self) -> None:
         """Builds the indexes and the seen ids."""
@@ -120,27 +148,6 @@ class Changelog:
             for key, at_ms in chunk:  # in the order they were written, so the oldest come first
                 self._partition.seen.restore(workspace_id, key, at_ms)
         self._stored_seen.clear()
-
-
-def _stored() -> dict[str, Stored[Any]]:
-    """Writers and readers by scope."""
-    cards: dict[tuple[Any, ...], AvailableAgent] = {}
-
-    def card(values: list[Any]) -> AvailableAgent:
-        """One for all chats that began while the agent was available with the same load: there are many."""
-        known = tuple(values)
-        return cards.get(known) or cards.setdefault(known, AvailableAgent(*values))
-
-    also = {AvailableAgent: card}
-    return {
-        "clock": Stored(Clock),
-        "profile": Stored(Profile),
-        "counts": Stored(Counts),
-        "department": Stored(Department),
-        "rota": Stored(Rota),
-        "agent": Stored(Agent),
-        "chat": Stored(Chat, also=also),
-    }
 
 
 def _put(ws: Workspace, entity: Entity) -> None:

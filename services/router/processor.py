@@ -30,7 +30,7 @@ class RouterProcessor:
 
     def process(self, record: InputRecord) -> Iterable[OutputRecord]:
         """Decides one record; raises `Poison` or `UnknownType`, having changed nothing, when it can't be read."""
-        return [encode_emitted(emitted) for emitted in self.partition.apply(read_entry(record))]
+        return list(map(encode_emitted, self.partition.apply(read_entry(record))))
 
     def changes(self) -> Iterable[Change]:
         """Every entity that changed since the last call."""

@@ -5,9 +5,9 @@ the runner has no time-outs and awaits nothing else.
 """
 
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from schemas.frozen import dataclass
 from services.runtime.ports import InputRecord
 
 Offsets: TypeAlias = Mapping[str, int]

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
 LOCK_WAIT_MAX_MS = 10_000
 """How long a writer waits for another one of the same SQLite file."""
 CONNECTIONS_MAX = 8
+KINDS = ("sqlite", "postgresql", "postgres")
 
 
 def open_async(url: str, *, readers: bool = False) -> AsyncEngine:
@@ -53,10 +55,10 @@ def open_single(url: str) -> Engine:
 
 
 def _prepared(url: str) -> URL:
-    """The URL as parsed; the folder of a SQLite file is made."""
+    """The URL as parsed. Raises SQLAlchemyError or ValueError when it names no database that can be used."""
     parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
-        Path(str(parsed.database)).absolute().parent.mkdir(parents=True, exist_ok=True)
+    if parsed.get_backend_name() not in KINDS:
+        raise ArgumentError(f"a database is one of {', '.join(KINDS)}")
     return parsed
 
 
@@ -66,7 +68,14 @@ def _with_driver(parsed: URL, *, sqlite: str) -> URL:
 
 def _tune(engine: Engine) -> None:
     if engine.dialect.name == "sqlite":
+        event.listen(engine, "do_connect", _make_folder)
         event.listen(engine, "connect", _prepare_sqlite)
+
+
+def _make_folder(_dialect: object, _record: object, arguments: list[Any], _named: object) -> None:
+    """When it connects, not before: a disk that is full now may have room later."""
+    if arguments[0] != ":memory:":
+        Path(arguments[0]).absolute().parent.mkdir(parents=True, exist_ok=True)
 
 
 def _sync_each_commit(connection: Any, _record: object) -> None:

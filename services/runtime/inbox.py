@@ -15,6 +15,11 @@ RECORD_OVERHEAD_BYTES = 300
 """What a record costs in memory besides its key and value, roughly."""
 
 
+def _size_bytes(records: Sequence[InputRecord]) -> int:
+    held = sum([len(record.value or b"") + len(record.key or b"") for record in records])
+    return held + RECORD_OVERHEAD_BYTES * len(records)
+
+
 class Inbox:
     """A first-in-first-out queue of records, bounded by its owner, which stops fetching while it is `full`."""
 
@@ -76,9 +81,7 @@ class Inbox:
                 return
         self._queue.extend(records)
         self._accepted[topic] = records[-1].offset + 1
-        self._bytes += sum(
-            len(record.value or b"") + len(record.key or b"") + RECORD_OVERHEAD_BYTES for record in records
-        )
+        self._bytes += _size_bytes(records)
         self._woken.set()
 
     def advance(self, topic: str, position: int) -> None:
@@ -107,9 +110,8 @@ class Inbox:
         queue = self._queue
         records = [queue.popleft() for _ in range(min(records_max, len(queue)))]
         if queue:
-            for record in records:
-                self._taken[record.topic] = record.offset + 1
-                self._bytes -= len(record.value or b"") + len(record.key or b"") + RECORD_OVERHEAD_BYTES
+            self._taken |= {record.topic: record.offset + 1 for record in records}
+            self._bytes -= _size_bytes(records)
         else:
             self._taken = dict(self._accepted)
             self._bytes = 0

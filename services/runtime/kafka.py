@@ -9,11 +9,12 @@ import time
 from collections.abc import Awaitable, Generator, Iterator, Sequence
 from typing import Any, TypeVar
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka import errors as kafka_errors
 
 from services.runtime.broker import ChangelogPage, Delivery, Offsets, Row
 from services.runtime.failures import TaskCorrupted, TaskMigrated, WorkerFailed
+from services.runtime.kafka_client import Producer
 from services.runtime.logs import explain, log
 from services.runtime.settings import RuntimeSettings
 from services.runtime.wall_clock import now_ms
@@ -138,7 +139,7 @@ class KafkaWriter:
 
     async def start(self) -> None:
         """Fences every earlier producer of this id."""
-        self._producer = AIOKafkaProducer(
+        self._producer = Producer(
             bootstrap_servers=self._settings.bootstrap,
             client_id=self._id,
             transactional_id=self._id,
@@ -275,7 +276,7 @@ class KafkaAppender:
     async def _started(self) -> Any:
         async with self._lock:
             if self._producer is None:
-                self._producer = AIOKafkaProducer(
+                self._producer = Producer(
                     bootstrap_servers=self._settings.bootstrap,
                     client_id=f"{self._settings.group}-ticks",
                     enable_idempotence=True,

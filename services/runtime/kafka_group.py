@@ -32,6 +32,15 @@ TOPICS_INTERVAL_S = 0.25
 _log = log(__name__)
 
 
+def membership_failed(group: str, error: Exception) -> WorkerFailed:
+    """What an operator is told. aiokafka does not know FENCED_INSTANCE_ID (82), and answers UnknownError."""
+    reason = reason_of(error)
+    twins = "; if another process has the same CHAT_INSTANCE_ID, stop one of them"
+    return WorkerFailed(
+        f"The membership in group {group} has failed ({reason}){twins if 'UnknownError' in reason else ''}."
+    )
+
+
 class KafkaInputs:
     """The input topics of one partition number: an inbox, and the group's say about offsets."""
 
@@ -232,10 +241,7 @@ class KafkaGroup:
         except kafka_errors.ConsumerStoppedError:
             return
         except (kafka_errors.KafkaError, AssertionError) as error:
-            raise WorkerFailed(
-                f"The membership in group {self._settings.group} has failed ({type(error).__name__}); if another process "
-                "has the same CHAT_INSTANCE_ID, stop one of them."
-            ) from error
+            raise membership_failed(self._settings.group, error) from error
 
     def _deliver(self, at: TopicPartition, records: list[Any]) -> None:
         inputs = self._inputs.get(at.partition)

@@ -166,7 +166,7 @@ class Ledger:
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._prepare)
             await self.do(self._renewed)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, OSError) as error:
             raise WorkerFailed(
                 f"The ledger's database can't be used ({type(error).__name__}): see CHAT_LEDGER_URL, whether its server runs and "
                 "its disk has room."

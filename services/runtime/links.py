@@ -6,6 +6,7 @@ repeatable; so the expiry is part of what is signed, and nothing here reads a cl
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Self, TypeAlias
@@ -20,6 +21,7 @@ from services.runtime.settings import RuntimeSettings
 LINK_PATH = "/t/"
 SECRET_CHARS_MIN = 16
 TOKEN_CHARS_MAX = 2_048
+SIGNERS_KEPT = 4
 DAY_S = 24 * 3600
 _SALT = b"chat-routing.transcript-link"
 
@@ -86,6 +88,7 @@ class TranscriptLink:
     expires_at_ms: int
 
 
+@lru_cache(maxsize=SIGNERS_KEPT)
 def _signer(secret: str) -> Signer:
     if len(secret) < SECRET_CHARS_MIN:
         raise ValueError(f"the link secret needs at least {SECRET_CHARS_MIN} characters")

@@ -177,14 +177,14 @@ class _Ages:
         self.counts = [0] * (len(self.definition.buckets) + 1)
 
     def observe(self, now_ms: int, timestamps_ms: Sequence[int]) -> None:
-        ages_s = sorted(max(0.0, (now_ms - at_ms) / 1000) for at_ms in timestamps_ms)
+        ages_ms = sorted([now_ms - at_ms if at_ms < now_ms else 0 for at_ms in timestamps_ms])
         below = 0
         for index, bound_s in enumerate(self.definition.buckets):
-            reached = bisect_right(ages_s, bound_s, below)
+            reached = bisect_right(ages_ms, bound_s * 1000, below)
             self.counts[index] += reached - below
             below = reached
-        self.counts[-1] += len(ages_s) - below
-        self.sum_s += sum(ages_s)
+        self.counts[-1] += len(ages_ms) - below
+        self.sum_s += sum(ages_ms) / 1000
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         total = 0

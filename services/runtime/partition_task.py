@@ -4,7 +4,7 @@ The one rule: this is the only consume → decide → commit loop. It awaits not
 by hand and crash it between any two awaits.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -294,10 +294,7 @@ class PartitionTask:
             now_ms=now_ms,
             timestamps_ms=[record.timestamp_ms for record in batch.records],
         )
-        by_topic: dict[str, int] = {}
-        for record in batch.records:
-            by_topic[record.topic] = by_topic.get(record.topic, 0) + 1
-        for topic, count in by_topic.items():
+        for topic, count in Counter([record.topic for record in batch.records]).items():
             metrics.add("records_in", count, topic=topic)
         for topic, rows in decided.rows.items():
             metrics.add("records_out", len(rows), topic=topic)

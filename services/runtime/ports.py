@@ -4,8 +4,9 @@ The one rule: a `Processor` is pure and synchronous; everything it learns comes 
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias
+
+from schemas.frozen import dataclass
 
 Change: TypeAlias = tuple[bytes, bytes | None]
 """A changelog record: key, and value (None deletes)."""

@@ -68,7 +68,7 @@ class Pages:
             archived = await read_chat(
                 self._engine, workspace_id=link.workspace_id, chat_id=link.chat_id, revision=link.revision
             )
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, OSError) as error:
             _log.warning("page_failed", error=explain(error))
             return self._told(request, "down", status=503)
         if archived is None:

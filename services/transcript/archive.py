@@ -33,25 +33,36 @@ class Overtaken(Exception):
 
 
 class Archive:
-    """One database. Open with `await Archive.open(url)`, close with `close`."""
+    """One database. Its tables are in place once `prepare` has ended; close with `close`."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        """`engine`: with its tables in place; `open` sees to that."""
         self.engine = engine
+        self._prepared = False
         self._insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
         self._statements: dict[tuple[str, tuple[str, ...]], Insert] = {}
 
     @classmethod
     async def open(cls, url: str) -> "Archive":
-        """Connects and brings the tables up to date. `url`: `sqlite:///FILE` or `postgresql://…`."""
-        engine = open_async(url, readers=True)
+        """One that is prepared."""
+        archive = cls.at(url)
         try:
-            async with engine.begin() as connection:
-                await connection.run_sync(migrate)
+            await archive.prepare()
         except BaseException:
-            await engine.dispose()
+            await archive.close()
             raise
-        return cls(engine)
+        return archive
+
+    @classmethod
+    def at(cls, url: str) -> "Archive":
+        """One that is not connected yet. Raises SQLAlchemyError or ValueError unless `url` is `sqlite:///FILE` or `postgresql://…`."""
+        return cls(open_async(url, readers=True))
+
+    async def prepare(self) -> None:
+        """Brings the tables up to date, once."""
+        if not self._prepared:
+            async with self.engine.begin() as connection:
+                await connection.run_sync(migrate)
+            self._prepared = True
 
     async def close(self) -> None:
         """Closes all connections."""

@@ -78,8 +78,9 @@ class Assembler:
 
     def event(self, envelope: EventEnvelope | None, *, offset: int, at_ms: int) -> list[Completed]:
         """Takes the record of `chat.events.v1` at `offset`; None where it does not matter or can't be read: it is read past."""
-        now_ms = max(self._progress.now_ms, at_ms)
-        self._progress = Progress(position=offset + 1, now_ms=now_ms)
+        progress = self._progress
+        progress.position = offset + 1
+        progress.now_ms = now_ms = max(progress.now_ms, at_ms)
         self._seen_ms = max(self._seen_ms, now_ms)
         # What says nothing about a conversation writes nothing, ticks above all: a transaction for each would cost more than it
         # is worth, and the next one catches up.
@@ -89,7 +90,7 @@ class Assembler:
             self._early.discard(offset)
             self._drop(("refused", offset))
         if isinstance(envelope, Envelope):
-            self._put(("progress",), self._progress)
+            self._put(("progress",), progress)
             match envelope.data:
                 case ChatRequested():
                     self._requested(envelope, envelope.data, offset=offset, refused=refused)

@@ -106,6 +106,11 @@ class KafkaLog:
             for record in records
         ]
 
+    async def position(self, partition: Partition) -> int:
+        """Where the next fetch goes on; known since `seek`, so that nothing is waited for."""
+        at: int = await self._consumer.position(TopicPartition(*partition))
+        return at
+
     def end(self, partition: Partition) -> int:
         """The high watermark as of the last fetch."""
         end: int = self._consumer.highwater(TopicPartition(*partition)) or 0

@@ -4,11 +4,12 @@ The one rule: everything is selected by input offset, nothing by what happens to
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeAlias
 
 from schemas.envelope import to_ms
+from schemas.frozen import dataclass
 from schemas.transcripts import TranscriptCompleted, TranscriptMessage
 from services.transcript.state import Closing, Message, Request
 
@@ -74,14 +75,17 @@ def transcript(
         agents=closed.agents,
         started_at=closed.started_at,
         ended_at=closed.ended_at,
-        messages=(),
+        messages=tuple(messages),
         tags=tags,
         email=closed.email,
         link=link(closing.workspace_id, closed.chat_id, closed.revision, ended_ms),
         reason=missed.reason if missed else closed.reason,
         tag=missed.tag if missed else None,
     )
-    room_bytes = PART_BYTES_MAX - ENVELOPE_BYTES_MAX - size_bytes(whole)
+    room_bytes = PART_BYTES_MAX - ENVELOPE_BYTES_MAX
+    if size_bytes(whole) < room_bytes:  # as almost every conversation
+        return [Completed(workspace_id=closing.workspace_id, data=whole, at_ms=ended_ms)]
+    room_bytes -= size_bytes(replace(whole, messages=()))
     shares = _shares(messages, room_bytes=room_bytes, size_bytes=size_bytes)
     return [
         Completed(

@@ -39,6 +39,9 @@ class Log(Protocol):
     async def read(self, *, records_max: int, wait_ms: int) -> Sequence[InputRecord]:
         """The next committed records, in order within each partition; none after `wait_ms`."""
 
+    async def position(self, partition: Partition) -> int:
+        """Where the next read of a partition begins, past what holds no record."""
+
     def end(self, partition: Partition) -> int:
         """The end of a partition that was read from, as far as it is known."""
 
@@ -88,7 +91,8 @@ class Projector:
                 each.cancel()
 
     async def place(self) -> None:
-        """Reads the offsets from the database and goes there."""
+        """Prepares the database if need be, reads the offsets from it and goes there."""
+        await self._archive.prepare()
         self._offsets = await self._archive.offsets(await self._source.partitions())
         await self._source.seek(self._offsets)
 
@@ -96,6 +100,7 @@ class Projector:
         """Writes one batch; returns how many records it held."""
         records = await self._source.read(records_max=BATCH_RECORDS_MAX, wait_ms=READ_WAIT_MS)
         if not records:
+            await self._pass_markers()
             return 0
         made: list[Row] = []
         poison = 0
@@ -120,8 +125,16 @@ class Projector:
         self._metrics.add("archive_unreadable", poison)
         return len(records)
 
+    async def _pass_markers(self) -> None:
+        """Shows the lag when all that was read is written: between the last record and the end stand only transactions' markers."""
+        for partition in self._offsets:
+            self._show(partition, at=await self._source.position(partition))
+
     def _show_lag(self, partitions: Iterable[Partition]) -> None:
         for partition in partitions:
-            lag = self._source.end(partition) - self._offsets[partition]
-            topic, number = partition
-            self._metrics.set("archive_lag_records", lag, topic=topic, partition=str(number))
+            self._show(partition, at=self._offsets[partition])
+
+    def _show(self, partition: Partition, *, at: int) -> None:
+        topic, number = partition
+        lag = max(0, self._source.end(partition) - at)
+        self._metrics.set("archive_lag_records", lag, topic=topic, partition=str(number))

@@ -119,7 +119,7 @@ class Conversation:
         return any(o > self.head.done_offset and not r.refused for o, r in self.head.requests.items())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Progress:
     """How far `chat.events.v1` has been read (`position` is the next offset), and its log time."""
 

@@ -46,10 +46,10 @@ async def run(settings: TranscriptSettings, stop: asyncio.Event) -> None:
     """Runs the worker until `stop` is set. Raises WorkerFailed."""
     secret = settings.secret
     try:
-        archive = await Archive.open(settings.archive_url)
-    except (SQLAlchemyError, OSError) as error:
+        archive = Archive.at(settings.archive_url)
+    except (SQLAlchemyError, ValueError) as error:
         raise WorkerFailed(
-            "The archive's database can't be opened: check CHAT_ARCHIVE_URL, and the room on its disk."
+            "CHAT_ARCHIVE_URL can't be used: it must be sqlite:///FILE or postgresql://…"
         ) from error
 
     async def project(context: Context) -> None:

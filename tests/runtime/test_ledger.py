@@ -146,6 +146,13 @@ async def test_claims_of_a_time_without_owners_are_anybodys(tmp_path: Path) -> N
         }
 
 
+async def test_a_folder_that_cannot_be_made_is_told_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(WorkerFailed, match="CHAT_LEDGER_URL"):
+        async with Ledger(url(tmp_path / "file")):
+            pass
+
+
 async def test_a_database_that_cannot_be_used_is_told_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "ledger.db").mkdir()
     with pytest.raises(WorkerFailed, match="CHAT_LEDGER_URL"):

@@ -41,6 +41,9 @@ class ListLog:
             self.drained.set()
         return found
 
+    async def position(self, partition: Partition) -> int:
+        return self.offsets[partition]
+
     def end(self, partition: Partition) -> int:
         return 1 + max(r.offset for r in self.records if (r.topic, r.partition) == partition)
 

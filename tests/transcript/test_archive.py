@@ -17,7 +17,7 @@ from services.local.ports import LOOPBACK, free_ports
 from services.runtime.metrics import Metrics
 from services.runtime.ports import InputRecord
 from services.transcript import tables
-from services.transcript.archive import Archive, Overtaken, migrate
+from services.transcript.archive import Archive, Overtaken, Partition, migrate
 from services.transcript.kafka_log import KafkaLog
 from services.transcript.projector import Projector
 from services.transcript.rows import TOPICS, Row
@@ -198,6 +198,46 @@ async def test_a_database_that_fails_is_tried_again(archive: Archive) -> None:
     assert len(waits) == 2
     assert metrics.value("archive_failures_total") == 2
     assert metrics.value("archive_records_total") == len(records)
+
+
+async def test_a_database_that_cannot_be_opened_at_the_start_is_tried_again(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.write_text("a file", encoding="utf-8")
+    opened = Archive.at(f"sqlite:///{folder}/archive.sqlite3")
+    records, metrics, stop = everything(sample()), Metrics(), asyncio.Event()
+
+    async def sleep(_seconds: float) -> None:
+        if metrics.value("archive_failures_total") == 2:
+            folder.unlink()
+
+    source = ListLog(records)
+    running = asyncio.create_task(Projector(opened, source, metrics=metrics, sleep=sleep).run(stop))
+    await asyncio.wait_for(source.drained.wait(), 10)
+    stop.set()
+    await running
+    assert metrics.value("archive_failures_total") == 2
+    assert metrics.value("archive_records_total") == len(records)
+    assert (await contents(opened))["messages"]
+    await opened.close()
+
+
+async def test_behind_a_transaction_marker_nothing_is_left_to_read(archive: Archive) -> None:
+    class Marked(ListLog):
+        """Each partition ends with a marker, which holds no record."""
+
+        async def position(self, partition: Partition) -> int:
+            return self.end(partition)
+
+        def end(self, partition: Partition) -> int:
+            return super().end(partition) + 1
+
+    metrics = Metrics()
+    source = Marked(everything(sample()))
+    projector = Projector(archive, source, metrics=metrics)
+    await projector.place()
+    while not source.drained.is_set():
+        await projector.step()
+    assert metrics.value("archive_lag_records", topic=TOPICS[0], partition="0") == 0
 
 
 async def test_a_kafka_that_is_away_at_the_start_is_tried_again(archive: Archive) -> None:

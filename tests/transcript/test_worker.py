@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from schemas import codec
 from schemas.topics import TRANSCRIPT_STATE, TRANSCRIPTS
+from services.runtime.failures import WorkerFailed
 from services.transcript.archive import Archive
 from services.transcript.rows import TOPICS
 from services.transcript.worker import TranscriptSettings, run
@@ -19,7 +20,8 @@ from tests.transcript.test_archive import contents
 from tests.transcript.world import World
 
 SECRET = "0123456789abcdef-test"
-LIMIT_S = 30
+LIMIT_S = 60
+"""Longer than the archive's longest wait between two tries."""
 
 
 def test_one_secret_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,6 +39,13 @@ def test_one_secret_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("CHAT_LINK_SECRET", "short")
     with pytest.raises(ValidationError, match="16 characters"):
         TranscriptSettings()
+
+
+@pytest.mark.parametrize("url", ["no database", "mysql://host/archive", "postgresql://host:port/archive"])
+async def test_a_url_of_no_database_fails_at_the_start(url: str) -> None:
+    settings = TranscriptSettings(archive_url=url, link_secret=SECRET)
+    with pytest.raises(WorkerFailed, match="CHAT_ARCHIVE_URL"):
+        await run(settings, asyncio.Event())
 
 
 async def publish(bootstrap: str, world: World) -> None:
@@ -85,12 +94,14 @@ async def test_the_worker_on_kafka(own_kafka: str, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    folder = tmp_path / "folder"
+    folder.write_text("in the way of the archive", encoding="utf-8")
     settings = TranscriptSettings(
         bootstrap=own_kafka,
         http_port=port,
         public_url=f"http://127.0.0.1:{port}",
         group="test-transcript-worker",
-        archive_url=f"sqlite:///{tmp_path}/archive.sqlite3",
+        archive_url=f"sqlite:///{folder}/archive.sqlite3",
         link_secret=SECRET,
     )
     stop = asyncio.Event()
@@ -98,6 +109,7 @@ async def test_the_worker_on_kafka(own_kafka: str, tmp_path: Path) -> None:
     try:
         found = codec.transcripts.decode(await first_transcript(own_kafka)).data
         assert [message.text for message in found.messages] == ["こんにちは"]
+        folder.unlink()
         archive = await Archive.open(settings.archive_url)
         async with asyncio.timeout(LIMIT_S):
             while not (await contents(archive))["transcripts"]:

@@ -23,7 +23,8 @@ class Clock:
 
     def record(self, timestamp_ms: int) -> int:
         """The time at which a record with this timestamp happened."""
-        self.last_ms = max(self.last_ms, timestamp_ms)
+        if timestamp_ms > self.last_ms:  # noqa: PLR1730 - `max` is a call, for every record
+            self.last_ms = timestamp_ms
         if self.clock_ms is None:
             self.clock_ms = self.last_ms
         return self.last_ms

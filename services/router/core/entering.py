@@ -12,6 +12,7 @@ from services.router.core.state import Chat, Department, Phase, Workspace
 
 AVAILABLE_SHOWN_MAX = 20
 DEPARTURES_KEPT = 20
+_WAITING_TIMERS = ("wait", "relax", "tier")
 
 
 def available(ws: Workspace, department_id: str) -> tuple[AvailableAgent, ...]:
@@ -94,11 +95,8 @@ def depart(ws: Workspace, chat: Chat, phase: Phase) -> None:
     membership.lift_chat(ws, chat)
     chat.phase = phase
     chat.turned_away = None
-    for key in ("wait", "relax", "tier"):
+    for key in [key for key in chat.timers if key in _WAITING_TIMERS or key.startswith("cooldown/")]:
         ws.disarm(chat, key)
-    if chat.timers:
-        for key in [key for key in chat.timers if key.startswith("cooldown/")]:
-            ws.disarm(chat, key)
     ws.open_chats.pop(chat.id, None)
     ws.unannounced.pop(chat.id, None)
     if waited:

@@ -4,11 +4,11 @@ The one rule: whoever changes an agent or a chat calls `place_agent` or `place_c
 the change is noted there for the drain.
 """
 
-from sortedcontainers import SortedList
+from bisect import insort
 
 from schemas.decisions import AvailableAgent
 from services.router.core import blocking, mail
-from services.router.core.index import Category, DepartmentIndex, Place, Rank
+from services.router.core.index import Category, DepartmentIndex, Place, Rank, take_out
 from services.router.core.state import Agent, Chat, Department, Workspace
 
 
@@ -112,17 +112,17 @@ def place(chat: Chat) -> Place:
 def place_chat(ws: Workspace, chat: Chat) -> None:
     """Enters a waiting chat into its department's lists; `lift_chat` must have been called before it changed."""
     for entries in _lists(ws, chat):
-        entries.add(place(chat))
+        insort(entries, place(chat))
     ws.touch(chat)
 
 
 def lift_chat(ws: Workspace, chat: Chat) -> None:
     """Takes a chat out of its department's lists before it changes."""
     for entries in _lists(ws, chat):
-        entries.remove(place(chat))
+        take_out(entries, place(chat))
 
 
-def _lists(ws: Workspace, chat: Chat) -> list[SortedList[Place]]:
+def _lists(ws: Workspace, chat: Chat) -> list[list[Place]]:
     """The lists of its department that a chat stands in."""
     if chat.phase != "waiting" or chat.turned_away is not None:
         return []

@@ -3,7 +3,7 @@
 The one rule: one step is evolve(event); then decide → evolve each decision; then decide(DRAIN) until it returns ().
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from schemas.decisions import Cause, Position
 from schemas.envelope import PartitionEnvelope
@@ -79,20 +79,22 @@ class Partition:
         """Decides one record. The same (source, id) again within a day changes nothing."""
         return [emitted for step in self.steps(entry) for emitted in _decided(step)]
 
-    def steps(self, entry: Entry) -> Iterator[Step]:
+    def steps(self, entry: Entry) -> Iterable[Step]:
         """Applies one record; gives the step it makes, or those of the deadlines a tick reaches, each before the next is begun."""
         at_ms = self.clock.record(entry.at_ms)
         self._offset = entry.offset
         envelope = entry.envelope
         if isinstance(envelope, PartitionEnvelope):
-            yield from self._reached(self.clock.tick(envelope.data.limit_ms))
-        elif self.seen.note(envelope.workspaceid, envelope.source, envelope.id, at_ms=at_ms):
-            yield self._begun(
-                self.workspace(envelope.workspaceid),
-                envelope.data,
-                Cause(event_id=envelope.id, partition=entry.partition, offset=entry.offset),
-                f"{envelope.id}@{entry.partition}:{entry.offset}",
-            )
+            return self._reached(self.clock.tick(envelope.data.limit_ms))
+        if not self.seen.note(envelope.workspaceid, envelope.source, envelope.id, at_ms=at_ms):
+            return ()
+        step = self._begun(
+            self.workspace(envelope.workspaceid),
+            envelope.data,
+            Cause(envelope.id, entry.partition, entry.offset),
+            f"{envelope.id}@{entry.partition}:{entry.offset}",
+        )
+        return (step,)
 
     def next_due_ms(self) -> int | None:
         """When the next deadline is due on the deadline clock, or None."""
@@ -148,15 +150,14 @@ def _decided(step: Step) -> list[Emitted]:
     for _ in range(DRAIN_STEPS_MAX):
         for decision in decided:
             evolve(ws, decision)
-            emitted.append(_stamp(ws, decision, step.cause))
+            number = step.number + len(emitted) + 1
+            emitted.append(Emitted(decision, mint(ws.id, ws.cause, number), ws.now_ms, ws.id, step.cause))
         decided = decide(ws, DRAIN)
         if not decided:
-            return emitted
-    raise AssertionError(f"more than {DRAIN_STEPS_MAX} decisions from one record")
-
-
-def _stamp(ws: Workspace, decision: Emission, cause: Cause) -> Emitted:
-    counts = ws.counts
-    counts.decided += 1
-    ws.touch(counts)
-    return Emitted(decision, mint(ws.id, ws.cause, counts.decided), ws.now_ms, ws.id, cause)
+            break
+    else:
+        raise AssertionError(f"more than {DRAIN_STEPS_MAX} decisions from one record")
+    if emitted:
+        ws.counts.decided += len(emitted)
+        ws.touch(ws.counts)
+    return emitted

@@ -4,7 +4,8 @@ The one rule: a pair of a waiting chat and a candidate can only have appeared wi
 so nothing else is looked at (the contract, Offers: never by polling).
 """
 
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 
 from schemas.decisions import ChatAssigned, ChatOffered, ChatQueued, Ranked, Why
@@ -57,8 +58,14 @@ def _next_chat(ws: Workspace) -> tuple[Emission, ...]:
 def _opened_chats(ws: Workspace) -> Iterator[Place]:
     for chat_id in ws.open_chats:
         chat = ws.chats[chat_id]
-        if _waits(chat) and next(_candidates(ws, chat, {}), None) is not None:
+        if _waits(chat) and _has_candidate(ws, chat):
             yield place(chat)
+
+
+def _has_candidate(ws: Workspace, chat: Chat) -> bool:
+    department = ws.departments[chat.department_id]
+    ranked = ws.indexes[department.id].ranked
+    return any(obstacle(department, chat, ws.agents[str(rank[-1])]) is None for rank in ranked)
 
 
 def _chats_for_agents(ws: Workspace) -> Iterator[Place]:
@@ -102,15 +109,13 @@ def _candidates(ws: Workspace, chat: Chat, skipped: dict[str, int]) -> Iterator[
     yield from again
 
 
-def _in_order(ws: Workspace, department: Department) -> Iterator[Rank]:
+def _in_order(ws: Workspace, department: Department) -> Iterable[Rank]:
     ranked = ws.indexes[department.id].ranked
     last_asked_id = ws.rotas[department.id].last_asked_id
     if department.settings.routing.strategy != "round_robin" or last_asked_id is None:
-        yield from ranked
-        return
-    start = ranked.bisect_right((last_asked_id,))
-    yield from ranked[start:]
-    yield from ranked[:start]
+        return ranked
+    start = bisect_right(ranked, (last_asked_id,))
+    return chain(ranked[start:], ranked[:start])
 
 
 # ---------------------------------------------------------------- giving
@@ -229,7 +234,7 @@ def _announcement(ws: Workspace) -> tuple[Emission, ...]:
     if chat_id is None:
         return ()
     chat = ws.chats[chat_id]
-    position = ws.indexes[chat.department_id].waiting.index(place(chat)) + 1
+    position = bisect_left(ws.indexes[chat.department_id].waiting, place(chat)) + 1
     return (
         ChatQueued(
             chat_id=chat.id,

@@ -236,8 +236,10 @@ class Workspace:
         self.cause = cause
         self.position = position
         self.event = event
-        for opened in (self.open_chats, self.open_agents, self.unannounced, self.moved):
-            opened.clear()
+        self.open_chats.clear()
+        self.open_agents.clear()
+        self.unannounced.clear()
+        self.moved.clear()
 
     def agent(self, agent_id: str | None) -> Agent | None:
         """The agent, unless unknown or removed."""
@@ -263,7 +265,8 @@ class Workspace:
 
     def arm(self, entity: Chat | Agent, key: str, after_s: float) -> None:
         """Sets a timer anew on the deadline clock, at least a millisecond ahead, so time always passes; 0 seconds means never."""
-        self.disarm(entity, key)
+        if key in entity.timers:
+            self.disarm(entity, key)
         if after_s <= 0:
             return
         due = (self.clock_ms + max(1, round(after_s * 1000)), self.next_sequence())
@@ -275,7 +278,7 @@ class Workspace:
         """Takes a timer away, if it is armed."""
         due = entity.timers.pop(key, None)
         if due is not None:
-            self.agenda.remove(self._due(entity, key, due))
+            self.agenda.remove(self.id, due[1])
             self.touch(entity)
 
     def disarm_all(self, entity: Chat | Agent) -> None:

@@ -57,23 +57,27 @@ class Agenda:
 
     def __init__(self) -> None:
         self._heap: list[Due] = []
-        self._armed: dict[Due, None] = {}
+        self._armed: dict[tuple[str, int], Due] = {}
+        """By workspace and creation number."""
 
     def add(self, due: Due) -> None:
         """Enters an armed timer."""
-        self._armed[due] = None
+        self._armed[due.workspace_id, due.sequence] = due
         heappush(self._heap, due)
 
-    def remove(self, due: Due) -> None:
+    def remove(self, workspace_id: str, sequence: int) -> None:
         """Takes a disarmed timer out; it must be there."""
-        del self._armed[due]
+        del self._armed[workspace_id, sequence]
         if len(self._heap) > 2 * len(self._armed) + DISARMED_MIN:
-            self._heap = list(self._armed)
+            self._heap = list(self._armed.values())
             heapify(self._heap)
 
     def first(self) -> Due | None:
         """The next timer to go off, or None."""
         heap = self._heap
-        while heap and heap[0] not in self._armed:
+        while heap:
+            due = heap[0]
+            if (due.workspace_id, due.sequence) in self._armed:
+                return due
             heappop(heap)
-        return heap[0] if heap else None
+        return None

@@ -25,7 +25,7 @@ ORDER_FREE = {
     "bool",
     "isinstance",
 }
-"""Callers for which a set's order makes no difference (`min`, `max` and sorted containers need a total key, as everywhere)."""
+"""Callers for which a set's order makes no difference (`min` and `max` need a total key, as everywhere)."""
 
 ORDERED = {"list", "tuple", "iter", "enumerate", "dict", "zip", "map", "filter", "reversed", "chain"}
 CLOCKS = {"now", "utcnow", "today"}

@@ -145,8 +145,9 @@ class Changelog:
             membership.rebuild(ws)
         for workspace_id, name, chunk in self._stored_seen:
             self._chunks.setdefault(workspace_id, deque()).append((name, chunk[-1][1]))
-            for key, at_ms in chunk:  # in the order they were written, so the oldest come first
-                self._partition.seen.restore(workspace_id, key, at_ms)
+            self._partition.seen.restore(
+                workspace_id, chunk
+            )  # as they were written, so the oldest come first
         self._stored_seen.clear()
 
 

@@ -153,8 +153,7 @@ def test_ids_are_kept_by_workspace_and_at_most_so_many() -> None:
     assert not seen.note("acme", "s", "1", at_ms=1)
     assert seen.note("acme", "s", "0", at_ms=1), "the oldest was forgotten"
     restored = Seen()
-    for number in range(SEEN_MAX + 2):
-        restored.restore("acme", f"s\n{number}", number)
+    restored.restore("acme", [(f"s\n{number}", number) for number in range(SEEN_MAX + 2)])
     assert restored.oldest_ms("acme") == 2
     assert restored.oldest_ms("other") is None
 

@@ -33,6 +33,6 @@ def test_ids_are_forgotten_by_time_in_the_order_they_came() -> None:
 
 def test_an_id_that_was_stored_twice_stands_at_its_later_time() -> None:
     seen = Seen()
-    for key, at_ms in (("a", 1), ("b", 2), ("a", SEEN_MS + 2)):
-        seen.restore("acme", key, at_ms)
+    seen.restore("acme", [("a", 1), ("b", 2)])
+    seen.restore("acme", [("a", SEEN_MS + 2)])
     assert list(seen.all()) == [("acme", "b", 2), ("acme", "a", SEEN_MS + 2)]

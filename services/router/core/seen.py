@@ -4,7 +4,7 @@ The one rule: an id is forgotten by log time and count alone, never by when it w
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 SEEN_MS = 24 * 3600 * 1000
 SEEN_MAX = 200_000
@@ -51,12 +51,17 @@ class Seen:
         self.fresh.setdefault(workspace_id, []).append((key, at_ms))
         return True
 
-    def restore(self, workspace_id: str, key: str, at_ms: int) -> None:
-        """Takes a stored id; they come oldest first. One that was forgotten and came again stands at its later time."""
+    def restore(self, workspace_id: str, noted: Iterable[tuple[str, int]]) -> None:
+        """Takes stored ids; they come oldest first. One that was forgotten and came again stands at its later time."""
         ids = self._of(workspace_id)
-        if key in ids.at_ms:
-            ids.order.remove(key)
-        ids.add(key, at_ms)
+        known, order = ids.at_ms, ids.order
+        for key, at_ms in noted:
+            if key in known:
+                order.remove(key)
+            known[key] = at_ms
+            order.append(key)
+        while len(order) > SEEN_MAX:
+            del known[order.popleft()]
 
     def oldest_ms(self, workspace_id: str) -> int | None:
         """The time of the oldest id kept of a workspace, or None."""

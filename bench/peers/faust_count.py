@@ -5,6 +5,8 @@ One rule: nothing but what its documentation shows; the settings are its own, wh
 
 import os
 
+os.environ["FAUST_LOOP"] = "uvloop"  # read when it is imported
+
 import faust
 
 app = faust.App(

@@ -9,6 +9,7 @@ with the same Message-ID. `Away` goes through to the caller, which brings the re
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
+from weakref import WeakValueDictionary
 
 from schemas import codec
 from schemas.decisions import Cause
@@ -60,6 +61,8 @@ class Mailer:
         self._metrics = metrics
         self._now_ms = now_ms
         self._unsettled: dict[str, dict[str, str]] = {}
+        self._unknown: dict[str, int] = {}
+        self._busy: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._log = log(__name__)
 
     async def handle(self, envelope: Envelope[str, Any]) -> None:
@@ -67,6 +70,11 @@ class Mailer:
         mail = compose(envelope, self._rules)
         if mail is None:
             return
+        # The same effect may stand in two records; the ledger keeps other workers from it, this lock ourselves.
+        async with self._busy.setdefault(mail.effect_id, asyncio.Lock()):
+            await self._handle(mail, envelope.id)
+
+    async def _handle(self, mail: Mail, cause_id: str) -> None:
         targets = [recipient.target for recipient in mail.recipients]
         standings = await self._ledger.claim(mail.effect_id, targets, now_ms=self._now_ms())
         outcomes: dict[str, str] = {}
@@ -78,7 +86,7 @@ class Mailer:
         todo = tuple(each for each in mail.recipients if each.target not in done)
         if todo:
             outcomes.update(await self._delivered(mail, todo))
-        await self._report(mail, outcomes, envelope.id)
+        await self._report(mail, outcomes, cause_id)
 
     async def _delivered(self, mail: Mail, todo: tuple[Recipient, ...]) -> dict[str, str]:
         """The outcome of each recipient, settled in the ledger before anything else is waited for."""
@@ -89,17 +97,14 @@ class Mailer:
         if not left:
             return outcomes
         written = self._scribe.write(mail, tuple(each for each in todo if each.refused is None))
-        unknown = 0
         outlet = self._outlet_of(mail.workspace_id)
 
         async def send() -> dict[str, str]:
             """What became of those who got an answer for good; nothing here is waited for once the mail is away."""
-            nonlocal unknown
             try:
                 refused = await outlet.post.send(written, tuple(left))
             except Unknown as error:
-                unknown += 1
-                if unknown >= UNKNOWN_TRIES_MAX:
+                if self._tries_in_vain(mail.effect_id) >= UNKNOWN_TRIES_MAX:
                     raise Refused(error.code) from None
                 raise
             settled = {
@@ -120,7 +125,16 @@ class Mailer:
                 left.clear()
             await self._settle(mail.effect_id, settled)
             outcomes.update(settled)
+        self._unknown.pop(mail.effect_id, None)
         return outcomes
+
+    def _tries_in_vain(self, effect_id: str) -> int:
+        """How often a mail was handed over without an answer, this time included; a server that is away in between changes nothing."""
+        tries = self._unknown.pop(effect_id, 0) + 1
+        self._unknown[effect_id] = tries
+        if len(self._unknown) > UNSETTLED_MAX:
+            del self._unknown[next(iter(self._unknown))]
+        return tries
 
     def _remember(self, effect_id: str, outcomes: dict[str, str]) -> None:
         self._unsettled.setdefault(effect_id, {}).update(outcomes)

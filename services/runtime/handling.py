@@ -20,7 +20,7 @@ from services.runtime.failures import WorkerFailed
 from services.runtime.ledger import Ledger
 from services.runtime.logs import explain, log
 from services.runtime.metrics import Metrics
-from services.runtime.parking import Parking, Place
+from services.runtime.parking import Parking, Place, place_of
 from services.runtime.ports import InputRecord
 from services.runtime.wall_clock import now_ms
 
@@ -31,6 +31,8 @@ SLOW = "slow"
 """The queue of records that are parked while their handlers go on."""
 LOOK_INTERVAL_S = 0.5
 """How often the parking is looked at, and how often a record that finds it full tries again."""
+TRIED_MAX = 64
+"""Records of one queue that are tried in turn while its downstream is away."""
 WORKED_OFF_MAX = 32
 """Parked records of one queue that are brought again at a time."""
 
@@ -102,7 +104,7 @@ class Handling:
 
     def _handled(self, record: InputRecord) -> asyncio.Task[None]:
         """The task that handles a record. There is one at a time: a rebalance may hand a record out again."""
-        place = (record.topic, record.partition, record.offset)
+        place = place_of(record)
         if place not in self._in_flight:
             handling = asyncio.create_task(self._handle(record), name="record")
             self._in_flight[place] = handling
@@ -110,7 +112,7 @@ class Handling:
         return self._in_flight[place]
 
     def _ended(self, record: InputRecord, handling: asyncio.Task[None]) -> None:
-        del self._in_flight[record.topic, record.partition, record.offset]
+        del self._in_flight[place_of(record)]
         error = None if handling.cancelled() else handling.exception()
         if error is not None and not isinstance(error, Away):
             self._fail(record, error)
@@ -200,9 +202,19 @@ class Handling:
     async def _work_off(self, queue: str) -> None:
         """Brings what waits in one queue. While its downstream is away one record at a time asks for its return."""
         at_a_time = 1
+        tried: set[Place] = set()
         try:
-            while records := await self._parking.oldest(queue, besides=self._in_flight, limit=at_a_time):
-                wait_s = max(await asyncio.gather(*(self._again(record, queue) for record in records)))
+            while True:
+                besides = tried.union(self._in_flight)
+                records = await self._parking.oldest(queue, besides=besides, limit=at_a_time)
+                if not records and not tried:
+                    return
+                waits_s = await asyncio.gather(*(self._again(record, queue) for record in records))
+                wait_s = max(waits_s, default=0.0)
+                # Each try is another record's: one that never succeeds must not hold up the others, nor keep the circuit open.
+                tried.update(place_of(record) for record, wait in zip(records, waits_s, strict=True) if wait)
+                if not records or len(tried) >= TRIED_MAX:
+                    tried.clear()
                 at_a_time = 1 if wait_s else min(2 * at_a_time, WORKED_OFF_MAX)
                 await asyncio.sleep(wait_s)
         except Exception as error:  # noqa: BLE001 - what waits goes on waiting, and is looked for again
@@ -217,7 +229,7 @@ class Handling:
         if not handling.done():
             return 0.0  # it goes on, and this record is looked at again once it has ended
         away = await _outcome(handling)
-        place = (record.topic, record.partition, record.offset)
+        place = place_of(record)
         if away is None:
             await self._parking.done(place)
         elif away.queue != queue:

@@ -119,6 +119,12 @@ _take_over = (
     .values(owner=bindparam("me"))
     .returning(_effects.c.target)
 )
+inherit = (
+    update(_effects)
+    .where(_effects.c.state == "claimed", _effects.c.owner.not_in(living))
+    .values(owner=bindparam("me"))
+)
+"""Takes the claims of owners whose lease has run out."""
 _forget = delete(_effects).where(
     _effects.c.state == "reported", _effects.c.changed_ms < bindparam("before_ms")
 )
@@ -208,7 +214,7 @@ class Ledger:
                 if loop.time() >= forget_s:
                     await self.forget(now_ms=self.now_ms())
                     forget_s = loop.time() + FORGET_INTERVAL_S
-            except SQLAlchemyError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next renewal may succeed
                 # Without a lease another worker may do what is under way here: each effect at most once more.
                 self._log.warning("ledger_lease_not_renewed", error=type(error).__name__)
             await asyncio.sleep(self._lease_ms / 1000 / RENEWALS_PER_LEASE)

@@ -7,6 +7,7 @@ an exception only type, place and, for those whose text we know, the message are
 import logging
 import re
 import sys
+import time
 import traceback
 from collections.abc import MutableMapping
 from types import TracebackType
@@ -119,9 +120,10 @@ class _NowAndThen(logging.Filter):
         if not record.name.startswith("aiokafka"):
             return True
         line = (record.name, str(record.msg))
-        if record.created - self._told_s.get(line, 0.0) < REPEAT_INTERVAL_S:
+        now_s = time.monotonic()
+        if now_s - self._told_s.get(line, -REPEAT_INTERVAL_S) < REPEAT_INTERVAL_S:
             return False
-        self._told_s[line] = record.created
+        self._told_s[line] = now_s
         return True
 
 

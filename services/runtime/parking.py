@@ -30,7 +30,7 @@ from sqlalchemy import (
     update,
 )
 
-from services.runtime.ledger import Ledger, living, metadata
+from services.runtime.ledger import Ledger, inherit, living, metadata
 from services.runtime.ports import InputRecord
 
 _parked = Table(
@@ -65,6 +65,11 @@ Place = tuple[str, int, int]
 """Topic, partition and offset of a record."""
 
 
+def place_of(record: InputRecord) -> Place:
+    """Where a record stands in Kafka."""
+    return record.topic, record.partition, record.offset
+
+
 class Parking:
     """The worker's rows of the table. `waiting` is how many there were when they were last counted, and have come since."""
 
@@ -96,7 +101,10 @@ class Parking:
         """Adopt what belongs to nobody any more, count, and return the queues in which something waits."""
 
         def operation(connection: Connection) -> dict[str, int]:
-            connection.execute(_adopt, {"me": self._ledger.owner, "now_ms": self._ledger.now_ms()})
+            ours = {"me": self._ledger.owner, "now_ms": self._ledger.now_ms()}
+            if connection.execute(_adopt, ours).rowcount:
+                # With their claims: an owner that comes back would hold what it no longer brings again.
+                connection.execute(inherit, ours)
             rows = connection.execute(_count, {"me": self._ledger.owner}).all()
             return {row.queue: row.records for row in rows}
 

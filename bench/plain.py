@@ -12,11 +12,10 @@ from collections.abc import Mapping, Sequence
 import orjson
 import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from pydantic import Field
 
-from services.runtime.kafka import BATCH_BYTES_MAX, RETRY_BACKOFF_MS, TRANSACTION_LIMIT_MS
-from services.runtime.kafka_group import FETCH_WAIT_MS
+from services.runtime.kafka import TRANSACTION_LIMIT_MS, transactional
+from services.runtime.kafka_group import FETCH_WAIT_MS, membership
 from services.runtime.settings import RuntimeSettings
 
 SOURCE = "/bench/plain"
@@ -31,20 +30,7 @@ class PlainSettings(RuntimeSettings):
 
 async def run(settings: PlainSettings) -> None:
     """Run until SIGTERM."""
-    consumer = AIOKafkaConsumer(
-        *settings.inputs,
-        bootstrap_servers=settings.bootstrap,
-        client_id=settings.group,
-        group_id=settings.group,
-        partition_assignment_strategy=(RangePartitionAssignor,),
-        session_timeout_ms=settings.session_timeout_ms,
-        heartbeat_interval_ms=settings.heartbeat_interval_ms,
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        fetch_max_wait_ms=settings.fetch_max_wait_ms,
-        retry_backoff_ms=RETRY_BACKOFF_MS,
-    )
+    consumer = AIOKafkaConsumer(*settings.inputs, **membership(settings))
     async with consumer:
         lanes: dict[int, list[TopicPartition]] = {}
         for at in consumer.assignment():
@@ -60,15 +46,7 @@ async def run(settings: PlainSettings) -> None:
 async def _lane(consumer: AIOKafkaConsumer, ats: Sequence[TopicPartition], settings: PlainSettings) -> None:
     """Run one partition number, on a transactional producer of its own."""
     name = f"{settings.group}-{ats[0].partition}"
-    producer = AIOKafkaProducer(
-        bootstrap_servers=settings.bootstrap,
-        client_id=name,
-        transactional_id=name,
-        transaction_timeout_ms=TRANSACTION_LIMIT_MS,
-        max_batch_size=BATCH_BYTES_MAX,
-        request_timeout_ms=int(settings.io_limit_s * 1000),
-        retry_backoff_ms=RETRY_BACKOFF_MS,
-    )
+    producer = AIOKafkaProducer(**transactional(settings, name), transaction_timeout_ms=TRANSACTION_LIMIT_MS)
     async with producer:
         while True:
             pages = await consumer.getmany(

@@ -116,6 +116,18 @@ class _Sent:
         await bounded(self._future, limit_s=self._limit_s, doing=self._doing)
 
 
+def transactional(settings: RuntimeSettings, transactional_id: str) -> dict[str, Any]:
+    """The arguments of a transactional producer, but for how long a transaction may stay open."""
+    return {
+        "bootstrap_servers": settings.bootstrap,
+        "client_id": transactional_id,
+        "transactional_id": transactional_id,
+        "max_batch_size": BATCH_BYTES_MAX,
+        "request_timeout_ms": int(settings.io_limit_s * 1000),
+        "retry_backoff_ms": RETRY_BACKOFF_MS,
+    }
+
+
 def _append(batch: Any, row: Row) -> bool:
     """Whether the batch had room. The client stamps the record with the present time."""
     added = batch.append(timestamp=None, key=row.key, value=row.value, headers=list(row.headers))
@@ -140,13 +152,7 @@ class KafkaWriter:
     async def start(self) -> None:
         """Fences every earlier producer of this id."""
         self._producer = Producer(
-            bootstrap_servers=self._settings.bootstrap,
-            client_id=self._id,
-            transactional_id=self._id,
-            transaction_timeout_ms=self._transaction_limit_ms,
-            max_batch_size=BATCH_BYTES_MAX,
-            request_timeout_ms=int(self._settings.io_limit_s * 1000),
-            retry_backoff_ms=RETRY_BACKOFF_MS,
+            **transactional(self._settings, self._id), transaction_timeout_ms=self._transaction_limit_ms
         )
         await bounded(
             self._producer.start(), limit_s=self._settings.start_limit_s, doing=f"{self._id}: fencing"

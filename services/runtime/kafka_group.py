@@ -32,6 +32,24 @@ TOPICS_INTERVAL_S = 0.25
 _log = log(__name__)
 
 
+def membership(settings: RuntimeSettings) -> dict[str, Any]:
+    """The consumer's arguments: `read_committed`, and nothing commits but transactions."""
+    return {
+        "bootstrap_servers": settings.bootstrap,
+        "client_id": settings.instance_id or settings.group,
+        "group_id": settings.group,
+        "group_instance_id": settings.instance_id,
+        "partition_assignment_strategy": (RangePartitionAssignor,),
+        "session_timeout_ms": settings.session_timeout_ms,
+        "heartbeat_interval_ms": settings.heartbeat_interval_ms,
+        "isolation_level": "read_committed",
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",
+        "fetch_max_wait_ms": settings.fetch_max_wait_ms,
+        "retry_backoff_ms": RETRY_BACKOFF_MS,
+    }
+
+
 def membership_failed(group: str, error: Exception) -> WorkerFailed:
     """What an operator is told. aiokafka does not know FENCED_INSTANCE_ID (82), and answers UnknownError."""
     reason = reason_of(error)
@@ -163,20 +181,7 @@ class KafkaGroup:
             if time.monotonic() > deadline_s:
                 raise WorkerFailed(missing)
             await asyncio.sleep(TOPICS_INTERVAL_S)
-        self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=settings.bootstrap,
-            client_id=settings.instance_id or settings.group,
-            group_id=settings.group,
-            group_instance_id=settings.instance_id,
-            partition_assignment_strategy=(RangePartitionAssignor,),
-            session_timeout_ms=settings.session_timeout_ms,
-            heartbeat_interval_ms=settings.heartbeat_interval_ms,
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            fetch_max_wait_ms=settings.fetch_max_wait_ms,
-            retry_backoff_ms=RETRY_BACKOFF_MS,
-        )
+        self._consumer = AIOKafkaConsumer(**membership(settings))
         try:
             await bounded(self._consumer.start(), limit_s=settings.start_limit_s, doing="joining the group")
         except (TaskCorrupted, TaskMigrated) as error:

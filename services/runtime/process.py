@@ -29,7 +29,7 @@ EXIT_FAILED = 1
 EXIT_SETTINGS = 2
 COLLECT_AFTER = 200_000
 """New objects after which the garbage collector looks for cycles: more than the open batches hold. Its own 700 is reached by every
-few records of a batch, whose objects all live until it is written; going through them again and again takes a tenth of the time
+few records of a batch, whose objects all live until it is written; going through them again and again takes time
 and finds nothing. What a cycle keeps until then is some ten MB at most."""
 
 _log = log(__name__)

@@ -6,6 +6,9 @@ import secrets
 import pytest
 from rich.console import Console
 
+from services.local.topics import ensure_topics
+from tests.faults.effect_workers import PARTITIONS
+
 WIDTH = 140
 LONG = os.environ.get("FAULTS") == "long"
 
@@ -22,3 +25,10 @@ def seed(console: Console) -> int:
     drawn = int(os.environ.get("FAULTS_SEED") or secrets.randbelow(1_000_000))
     console.print(f"\nfaults: repeat this run with FAULTS_SEED={drawn}{' FAULTS=long' if LONG else ''}")
     return drawn
+
+
+@pytest.fixture
+async def contract(own_kafka: str) -> str:
+    """Return the address of a broker that has the contract's topics, for the workers with side effects."""
+    await ensure_topics(own_kafka, partitions=PARTITIONS, replicas=1)
+    return own_kafka

@@ -15,12 +15,10 @@ import pytest
 from rich.console import Console
 
 from schemas import topics
-from services.local.topics import ensure_topics
 from tests.crm_sync.material import settings, transcript
 from tests.faults.conftest import LONG
 from tests.faults.crm_server import NAME, PORT, CrmServer
 from tests.faults.effect_workers import (
-    PARTITIONS,
     EffectWorker,
     begun,
     encoded,
@@ -42,12 +40,6 @@ CHATS_EACH = 3
 GROUP = "chat-crm-sync"
 CIRCUIT_OPEN_MS = 300
 OPEN_TIMES = 10
-
-
-@pytest.fixture
-async def contract(own_kafka: str) -> str:
-    await ensure_topics(own_kafka, partitions=PARTITIONS, replicas=1)
-    return own_kafka
 
 
 @contextmanager

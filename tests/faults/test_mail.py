@@ -20,10 +20,8 @@ from rich.console import Console
 from schemas import topics
 from services.local.mailbox import Mailbox
 from services.local.ports import free_ports
-from services.local.topics import ensure_topics
 from tests.faults.conftest import LONG
 from tests.faults.effect_workers import (
-    PARTITIONS,
     EffectWorker,
     begun,
     encoded,
@@ -51,12 +49,6 @@ SLOW_EVERY, SLOW_S = 20, 2.5
 ROOM_MAILS = 300
 DISK_MB = 32
 """Enough for the ledger, with the 4 MB of log that SQLite keeps before it tidies up."""
-
-
-@pytest.fixture
-async def contract(own_kafka: str) -> str:
-    await ensure_topics(own_kafka, partitions=PARTITIONS, replicas=1)
-    return own_kafka
 
 
 def notices(names: Sequence[str], count: int, *, stem: str) -> list[tuple[str, bytes]]:

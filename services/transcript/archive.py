@@ -4,18 +4,20 @@ The one rule: rows and the offsets they were read up to are written in one trans
 so every record is in the archive exactly once, whatever stops in between and however many projectors run.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeAlias
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Table, select, text, update
+from sqlalchemy import URL, Table, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.sql.dml import Insert
 
-from services.runtime.database import open_async
+from services.runtime.database import open_async, open_single
 from services.transcript import tables
 from services.transcript.rows import Row
 
@@ -26,6 +28,8 @@ PARAMETERS_MAX = 5_000
 """Rows handed to the database in one statement's execution."""
 MIGRATION_LOCK = 7_340_211
 """A number for PostgreSQL's advisory lock: one worker migrates at a time."""
+_migrating = Lock()
+"""Alembic keeps the migration under way in its module, so a process can do one at a time."""
 
 
 class Overtaken(Exception):
@@ -60,8 +64,7 @@ class Archive:
     async def prepare(self) -> None:
         """Brings the tables up to date, once."""
         if not self._prepared:
-            async with self.engine.begin() as connection:
-                await connection.run_sync(migrate)
+            await asyncio.to_thread(migrate, self.engine.url)
             self._prepared = True
 
     async def close(self) -> None:
@@ -119,14 +122,19 @@ class Archive:
         return statement
 
 
-def migrate(connection: Connection, revision: str = "head") -> None:
-    """Brings the tables to `revision`, inside the transaction of `connection`."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": MIGRATION_LOCK})
+def migrate(url: URL, revision: str = "head") -> None:
+    """Brings the tables of a database to `revision`, in one transaction."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.attributes["connection"] = connection
-    if revision == "base":
-        command.downgrade(config, revision)
-    else:
-        command.upgrade(config, revision)
+    engine = open_single(url.render_as_string(hide_password=False))
+    try:
+        with _migrating, engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": MIGRATION_LOCK})
+            config.attributes["connection"] = connection
+            if revision == "base":
+                command.downgrade(config, revision)
+            else:
+                command.upgrade(config, revision)
+    finally:
+        engine.dispose()

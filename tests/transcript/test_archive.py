@@ -1,7 +1,7 @@
 """The archive: every record is in it exactly once, whatever stops in between."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -285,12 +285,25 @@ async def test_migrations_make_the_tables_and_take_them_back(archive: Archive) -
     def names(connection: Connection) -> set[str]:
         return set(inspect(connection).get_table_names())
 
-    async with archive.engine.begin() as connection:
-        assert await connection.run_sync(differences) == []
-        await connection.run_sync(lambda sync: migrate(sync, "base"))
-        assert await connection.run_sync(names) == {"alembic_version"}
-        await connection.run_sync(migrate)
-        assert await connection.run_sync(differences) == []
+    async def look(question: Callable[[Connection], Any]) -> Any:
+        async with archive.engine.connect() as connection:
+            return await connection.run_sync(question)
+
+    url = archive.engine.url
+    assert await look(differences) == []
+    migrate(url, "base")
+    assert await look(names) == {"alembic_version"}
+    migrate(url)
+    assert await look(differences) == []
+
+
+async def test_several_archives_of_a_process_are_prepared_at_once(tmp_path: Path) -> None:
+    """Alembic's own books are the process's: migrations that ran side by side went to each other's connection."""
+    archives = [Archive.at(f"sqlite:///{tmp_path}/{number}.sqlite3") for number in range(8)]
+    await asyncio.gather(*(archive.prepare() for archive in archives))
+    for archive in archives:
+        assert not any((await contents(archive)).values())
+        await archive.close()
 
 
 async def test_opening_again_keeps_what_is_there(tmp_path: Path) -> None:

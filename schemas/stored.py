@@ -115,4 +115,5 @@ def _dict(convert: Convert | None, *, by_number: bool) -> Convert | None:
         return None
     if by_number:
         return lambda found: {int(name): convert(value) for name, value in found.items()}
-    return lambda found: {name: convert(value) for name, value in found.items()}
+    # A list that was always empty has become a dictionary once: `dict` reads both.
+    return lambda found: {name: convert(value) for name, value in dict(found).items()}

@@ -9,6 +9,7 @@ import typer
 
 from services.local.commands.demo import demo
 from services.local.commands.dlq import app as dlq
+from services.local.commands.explain import explain
 from services.local.commands.play import play, publish
 from services.local.commands.replay import export, replay
 from services.local.commands.sample import sample
@@ -26,7 +27,7 @@ app = typer.Typer(
 )
 app.command()(up)
 app.command()(topics)
-for command in (sample, play, publish, export, replay, verify, demo):
+for command in (sample, play, publish, export, replay, explain, verify, demo):
     app.command()(command)
 app.add_typer(dlq, name="dlq")
 

@@ -1,4 +1,4 @@
-"""What the command line shows while it works: one bar for each slow step."""
+"""What the command line shows while it works: one bar for each slow step; and texts of others, made fit to be shown."""
 
 from types import TracebackType
 from typing import Self
@@ -13,6 +13,9 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+
+_WIDE_SPACE = "\u3000"
+"""It stands in many Japanese names; Python holds it for unprintable, as it does all spaces but one."""
 
 
 class Bars:
@@ -43,3 +46,11 @@ class Bars:
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=total)
         self._bars.update(self._tasks[stage], completed=done, total=total)
+
+
+def visible(text: str) -> str:
+    """Return a text with what does not print escaped, since a publisher may have put terminal commands into it."""
+    return "".join(
+        char if char.isprintable() or char == _WIDE_SPACE else char.encode("unicode_escape").decode()
+        for char in text
+    )

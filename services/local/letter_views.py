@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from schemas.envelope import from_ms
+from services.local.display import visible
 from services.local.dlq import Filed
 from services.runtime.deadletter import ORIGIN, Letter
 
@@ -70,7 +71,7 @@ def printable(value: bytes | None, *, bytes_max: int = SHOWN_BYTES_MAX) -> str:
     if value is None:
         return "(none)"
     text = value[:bytes_max].decode("utf-8", "backslashreplace")
-    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    shown = visible(text)
     cut = len(value) - bytes_max
     return f"{shown} {_HIDDEN} and {cut} bytes more" if cut > 0 else shown
 

@@ -1,7 +1,7 @@
 """Reads whole topics. One rule: committed records only, up to the end that stood when `catch_up` was called."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,16 +21,19 @@ _PARTITION_BYTES_MAX = 8 * 1024 * 1024
 class TopicLog:
     """All committed records of some topics so far, in order per partition. A context manager; raises LocalError."""
 
-    def __init__(self, bootstrap: str, topics: Iterable[str]) -> None:
+    def __init__(self, bootstrap: str, topics: Iterable[str], *, partition: int | None = None) -> None:
+        """`partition`: this one of every topic; by default all."""
         self._bootstrap = bootstrap
         self._topics = tuple(topics)
+        self._only = partition
         self._consumer: Any = None
         self._partitions: list[TopicPartition] = []
         self.begins: dict[tuple[str, int], int] = {}
         self._records: dict[str, dict[int, list[InputRecord]]] = {}
 
     async def __aenter__(self) -> Self:
-        self._partitions = await partitions_of(self._bootstrap, self._topics)
+        found = await partitions_of(self._bootstrap, self._topics)
+        self._partitions = [part for part in found if self._only in (None, part.partition)]
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=self._bootstrap,
             group_id=None,
@@ -58,14 +61,21 @@ class TopicLog:
     async def catch_up(self) -> list[InputRecord]:
         """Read up to the ends as they are now, and return what is new."""
         new: list[InputRecord] = []
+        async for record in self.stream():
+            self._records[record.topic][record.partition].append(record)
+            new.append(record)
+        return new
+
+    async def stream(self) -> AsyncIterator[InputRecord]:
+        """Give what is new up to the ends as they are now, and keep none of it: for logs that are longer than memory."""
         ends = await self._consumer.end_offsets(self._partitions)
         behind = [part for part in self._partitions if await self._consumer.position(part) < ends[part]]
         empty_fetches = 0
         while behind:
             fetched = await self._consumer.getmany(timeout_ms=_FETCH_WAIT_MS)
             for part, records in fetched.items():
-                came = [
-                    InputRecord(
+                for record in records:
+                    yield InputRecord(
                         part.topic,
                         part.partition,
                         record.offset,
@@ -74,17 +84,12 @@ class TopicLog:
                         record.value,
                         tuple(record.headers),
                     )
-                    for record in records
-                ]
-                self._records[part.topic][part.partition] += came
-                new += came
             empty_fetches = 0 if fetched else empty_fetches + 1
             if empty_fetches > _EMPTY_FETCHES_MAX:
                 raise LocalError(
                     f"Kafka at {self._bootstrap} stopped delivering {behind[0].topic}: look at its health."
                 )
             behind = [part for part in behind if await self._consumer.position(part) < ends[part]]
-        return new
 
     def of(self, topic: str, partition: int) -> list[InputRecord]:
         """Return what has been read of one partition."""

@@ -15,6 +15,7 @@ from schemas.decisions import AvailableAgent
 from schemas.stored import Damaged, Stored, dumps
 from services.router.core import membership
 from services.router.core.clock import Clock
+from services.router.core.last_agents import LastAgent
 from services.router.core.partition import Partition
 from services.router.core.seen import SEEN_MS
 from services.router.core.state import (
@@ -23,6 +24,7 @@ from services.router.core.state import (
     Counts,
     Department,
     Entity,
+    Monitor,
     Profile,
     Rota,
     Workspace,
@@ -38,6 +40,8 @@ _SCOPES: dict[type, str] = {
     Rota: "rota",
     Agent: "agent",
     Chat: "chat",
+    Monitor: "monitor",
+    LastAgent: "last_agent",
 }
 
 
@@ -55,6 +59,8 @@ _STORED: dict[str, Stored[Any]] = {
     "rota": Stored(Rota),
     "agent": Stored(Agent),
     "chat": Stored(Chat, also={AvailableAgent: lambda values: _card(*values)}),
+    "monitor": Stored(Monitor),
+    "last_agent": Stored(LastAgent),
 }
 """Writers and readers by scope, made once for all partitions."""
 
@@ -83,8 +89,8 @@ class Changelog:
             workspace = _encoded(ws.id)
             for (kind, entity_id), entity in ws.changed.items():
                 scope = _SCOPES[kind]
-                deleted = kind is Chat and entity_id not in ws.chats
-                yield _key(scope, workspace, entity_id), None if deleted else _STORED[scope].dumps(entity)
+                stored = None if entity is None else _STORED[scope].dumps(entity)
+                yield _key(scope, workspace, entity_id), stored
             ws.changed.clear()
         self._partition.active.clear()
         yield from self._seen()
@@ -100,6 +106,8 @@ class Changelog:
                 ws.rotas.values(),
                 ws.agents.values(),
                 ws.chats.values(),
+                ws.monitors.values(),
+                ws.last_agents,
             ):
                 for entity in entities:
                     scope = _SCOPES[type(entity)]
@@ -157,6 +165,8 @@ def _put(ws: Workspace, entity: Entity) -> None:
             ws.chats[entity.id] = entity
         case Agent():
             ws.agents[entity.id] = entity
+        case Monitor():
+            ws.monitors[entity.id] = entity
         case Rota():
             ws.rotas[entity.id] = entity
         case Counts():
@@ -165,6 +175,8 @@ def _put(ws: Workspace, entity: Entity) -> None:
             ws.departments[entity.id] = entity
         case Profile():
             ws.profile = entity
+        case LastAgent():
+            ws.last_agents.take(entity)
 
 
 def _chunk(value: bytes) -> list[tuple[str, int]]:

@@ -226,7 +226,8 @@ class Assembler:
     def _closed(self, workspace_id: str, data: ChatClosed, *, number: int) -> None:
         key = (workspace_id, data.chat_id)
         chat = self._chats.get(key) or self._begin(key)
-        final = data.outcome != "missed" or chat.head.deleted
+        # A bot that asks for people again closes this revision to open the next, wherever the inbox has the chat.
+        final = data.outcome != "missed" or (chat.head.deleted and data.ended_by != "bot")
         closing = Closing(number, workspace_id, data, final, chat.head.missed, chat.head.tags)
         chat.waiting += 1
         chat.head.live = chat.head.deleted = False

@@ -10,11 +10,19 @@ import orjson
 from sqlalchemy import Table
 
 from schemas import codec, topics
-from schemas.decisions import ChatClosed, ChatMissed, ChatTagged, MissedUpdated, RequestRefused
+from schemas.decisions import (
+    ChatClosed,
+    ChatMissed,
+    ChatReopened,
+    ChatTagged,
+    MissedUpdated,
+    RequestRefused,
+)
 from schemas.envelope import Envelope, to_ms
 from schemas.events import ChatFeedback, ChatNoteAdded, ChatRequested
 from schemas.outcomes import CrmSettled, MailSettled
 from schemas.transcripts import TranscriptCompleted
+from schemas.types import MissedStatus
 from services.runtime.ports import InputRecord
 from services.transcript import tables
 from services.transcript.parts import parse_ms
@@ -91,12 +99,14 @@ def _decision(envelope: Envelope[str, Any]) -> list[Row]:
         case ChatClosed():
             return [Row(tables.chats, chat | _closed(data))]
         case ChatMissed():
-            return [Row(tables.chats, chat | _missed(data, at_ms=to_ms(envelope.time)))]
+            missed = Row(tables.chats, chat | _missed(data, at_ms=to_ms(envelope.time)))
+            return [missed, _inbox(chat, "open")]
+        case ChatReopened():
+            return [_inbox(chat, None)]
         case ChatTagged():
             return [Row(tables.conversations, chat | {"tags": list(data.tags)})]
         case MissedUpdated():
-            inbox = {"inbox_status": data.status, "inbox_agent_id": data.agent_id}
-            return [Row(tables.conversations, chat | inbox)]
+            return [_inbox(chat, data.status, data.agent_id)]
         case RequestRefused():
             values = {
                 "workspace_id": envelope.workspaceid,
@@ -109,6 +119,11 @@ def _decision(envelope: Envelope[str, Any]) -> list[Row]:
             return [Row(tables.refusals, values)]
         case _:
             return []
+
+
+def _inbox(chat: dict[str, Any], status: MissedStatus | None, agent_id: str | None = None) -> Row:
+    """A missed chat stands open in the inbox until it is said otherwise; one that lives again is not in it."""
+    return Row(tables.conversations, chat | {"inbox_status": status, "inbox_agent_id": agent_id})
 
 
 def _closed(data: ChatClosed) -> dict[str, Any]:

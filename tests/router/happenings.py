@@ -131,6 +131,7 @@ class Dice:
             max_chats=self.one((1, 1, 2, 3, 0)),
             skills=self.one(({}, {"tax": 1.0}, {"tax": 0.0})),
             languages=self.one(((), ("ja",), ("ja", "ja"))),
+            crm=self.one(("none", "user")),
         )
 
     def presence(self) -> e.AgentPresence:
@@ -167,6 +168,26 @@ class Dice:
         bot = self.one((BOT, BOT, BOT, "other"))
         return e.BotTransferRequested(self.one(CHATS), bot, self.one((None, None, *DEPARTMENTS)))
 
+    def kept(self) -> e.Event:
+        """What agents do with a chat besides talking in it."""
+        one, agent_id = self.one, self.anybody()
+        chat_ids = (one(CHATS), *self.some(*CHATS, most=4))
+        return one(
+            (
+                e.MissedAssignRequested(chat_ids, self.anybody(), agent_id),
+                e.MissedAssignRequested(chat_ids, self.anybody(), agent_id),
+                e.MissedCloseRequested(chat_ids[:2], agent_id),
+                e.MissedDeleteRequested(chat_ids[:2], agent_id),
+                e.MissedReplyRequested(chat_ids[0], agent_id, "Text."),
+                e.ChatTagsChanged(
+                    chat_ids, agent_id, self.some("a", " b ", " ", most=3), self.some("a", "b", most=1)
+                ),
+                e.ChatNoteAdded(chat_ids[0], "n", agent_id, "Text."),
+                e.CrmLeadRequested(chat_ids[0], agent_id),
+                e.CrmPhoneSet(chat_ids[0], agent_id, "123"),
+            )
+        )
+
     def rare(self) -> Happening:
         chat_id, agent_id = self.one(CHATS), self.anybody()
         return self.one(
@@ -200,6 +221,7 @@ class Dice:
             (6, self.presence),
             (2, self.agent),
             (2, self.department),
+            (8, self.kept),
             (4, self.rare),
         )
         draw = self.rng.choices([draw for _, draw in draws], [weight for weight, _ in draws])[0]

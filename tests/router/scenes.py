@@ -6,7 +6,7 @@ Times are seconds since the scene began; a scene without ticks fires deadlines a
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from schemas import codec
 from schemas import decisions as d
@@ -182,6 +182,18 @@ class Scene:
         """The bot hands its chat over."""
         return self.say(e.BotTransferRequested(chat_id, bot, department_id))
 
+    def watch(
+        self,
+        owner_id: str,
+        kind: Literal["agent", "ip", "visitor_email"],
+        value: str,
+        *,
+        id: str = "m",  # noqa: A002 - as in the contract
+        enabled: bool = True,
+    ) -> list[str]:
+        """An agent sets a monitor up, or changes it."""
+        return self.say(e.MonitorConfigured(id, kind, value, owner_id, enabled))
+
     def leave(self, chat_id: str) -> list[str]:
         return self.say(e.VisitorLeft(chat_id))
 
@@ -278,7 +290,18 @@ def sentence(data: Emission) -> str:
             return f"marked away {data.agent_id}"
         case d.RequestRefused():
             return f"refused: {data.code}"
-        case n.NoticeUnattended() | n.NoticeFeedback():
+        case d.MonitorMatched():
+            return f"matched {data.monitor_id} to {data.chat_id} for {data.owner_agent_id}"
+        case d.MonitorUnmatched():
+            return f"unmatched {data.monitor_id} from {data.chat_id} for {data.owner_agent_id}"
+        case d.MissedUpdated():
+            to = f" to {data.agent_id}" if data.agent_id else ""
+            return f"inbox {data.chat_id}: {data.status}{to}"
+        case d.ChatTagged():
+            return f"tagged {data.chat_id}: {', '.join(data.tags)}"
+        case n.NoticeCrmRequested():
+            return f"crm {data.kind} for {data.chat_id}"
+        case n.NoticeUnattended() | n.NoticeFeedback() | n.NoticeReply():
             return f"{data.TYPE.removesuffix('.v1')} {data.chat_id}"
         case n.NoticeIpBlocked():
             return f"notice.ip_blocked {data.ip}"

@@ -12,7 +12,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect, select
 from sqlalchemy.exc import OperationalError
 
-from schemas.events import ChatFeedback, ChatNoteAdded
+from schemas.decisions import MissedUpdated
+from schemas.events import ChatFeedback, ChatNoteAdded, MissedAssignRequested
 from services.local.ports import LOOPBACK, free_ports
 from services.runtime.metrics import Metrics
 from services.runtime.ports import InputRecord
@@ -92,14 +93,15 @@ async def test_what_stands_in_the_archive(archive: Archive) -> None:
             ("c1", 1, "whisper", True),
             ("c2", 2, "hey", False),
         ]
-        tags = await connection.scalars(select(tables.conversations.c.tags))
-        assert tags.all() == [["first", "second"]]
+        c = tables.conversations.c
+        kept = await connection.execute(select(c.chat_id, c.tags, c.inbox_status).order_by(c.chat_id))
+        assert [tuple(row) for row in kept] == [("c1", ["first", "second"], None), ("c2", None, None)]
     rows = await contents(archive)
     counted = {name: len(found) for name, found in rows.items()}
     assert counted == {
         "activities": 3,
         "chats": 3,
-        "conversations": 1,
+        "conversations": 2,
         "deliveries": 3,
         "feedback": 1,
         "messages": 3,
@@ -110,6 +112,40 @@ async def test_what_stands_in_the_archive(archive: Archive) -> None:
         "transcripts": 3,
     }
     assert metrics.value("archive_unreadable_total") == 1
+
+
+async def test_the_inbox_as_it_stands_after_each_decision(archive: Archive) -> None:
+    world = World()
+    world.request("c1")
+    c = tables.conversations.c
+    found = []
+
+    async def look() -> None:
+        await drain(archive, everything(world))
+        async with archive.engine.connect() as connection:
+            rows = await connection.execute(select(c.inbox_status, c.inbox_agent_id))
+            found.append([tuple(row) for row in rows])
+
+    await look()
+    world.miss("c1")
+    await look()
+    assigned = world.publish(MissedAssignRequested(("c1",), "a1", "a2"))
+    world.decide(MissedUpdated("c1", "assigned", "a1", "a2"), at=assigned)
+    await look()
+    world.reopen("c1", at=world.say("c1", "still there?"), revision=2)
+    await look()
+    world.miss("c1", revision=2)
+    await look()
+    world.delete("c1")
+    await look()
+    assert found == [
+        [],
+        [("open", None)],
+        [("assigned", "a1")],
+        [(None, None)],
+        [("open", None)],
+        [("deleted", None)],
+    ]
 
 
 async def test_the_order_between_topics_does_not_matter(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 import pytest
 
 from schemas import codec
-from schemas.events import ChatMessage, Visitor
+from schemas.decisions import MissedUpdated
+from schemas.events import BotTransferRequested, ChatMessage, MissedAssignRequested, Visitor
 from schemas.topics import EVENTS
 from services.runtime.ports import InputRecord
 from services.transcript import core
@@ -140,6 +141,42 @@ def test_a_missed_chat_a_bot_goes_on_with_closes_later() -> None:
     (found,) = run(world)
     assert (found.reason, found.tag) == ("transfer_not_attended", "bot_transfer_failed")
     assert texts(found) == ["hi", "more"]
+
+
+def test_taken_out_of_the_inbox_a_bots_chat_may_still_go_on_with_people() -> None:
+    world = World()
+    world.request("c1")
+    world.say("c1", "hi", kind="bot")
+    world.missed("c1", at=world.tick(), reason="transfer_not_attended", tag="bot_transfer_failed")
+    world.delete("c1")
+    world.say("c1", "a person, please")
+    at = world.publish(BotTransferRequested("c1", "b1"))
+    world.closed("c1", at=at, outcome="missed", ended_by="bot")
+    world.reopen("c1", at=at, revision=2)
+    world.say("c1", "here I am", kind="agent")
+    world.end("c1", revision=2)
+    for read_first in range(len(world.events) + 1):
+        driver = Driver()
+        driver.feed([*world.events[:read_first], *world.routing, *world.events[read_first:]])
+        first, second = driver.transcripts
+        assert (first.outcome, texts(first)) == ("missed", ["hi", "a person, please"])
+        assert (second.outcome, texts(second)) == ("handled", ["hi", "a person, please", "here I am"])
+
+
+def test_a_missed_chat_assigned_while_its_visitor_is_there_goes_on() -> None:
+    world = World()
+    world.request("c1")
+    world.say("c1", "hi", kind="bot")
+    world.missed("c1", at=world.tick(), reason="transfer_not_attended", tag="bot_transfer_failed")
+    at = world.publish(MissedAssignRequested(("c1",), "a1", "a1"))
+    world.decide(MissedUpdated("c1", "assigned", "a1", "a1"), at=at)
+    world.closed("c1", at=at, outcome="missed")
+    world.reopen("c1", at=at, revision=2)
+    world.say("c1", "here I am", kind="agent")
+    world.end("c1", revision=2)
+    first, second = run(world)
+    assert (first.reason, first.tag) == ("transfer_not_attended", "bot_transfer_failed")
+    assert (second.reason, second.tag, texts(second)) == (None, None, ["hi", "here I am"])
 
 
 def test_a_chat_id_used_again_is_another_chat() -> None:

@@ -185,12 +185,12 @@ class World:
             "department": DepartmentRef("sales", "営業"),
             "email": MailPlan(language=language, timezone="Asia/Tokyo"),
             "reason": None,
+            "ended_by": "agent",
         }
         data = ChatClosed(
             chat,
             revision,
             outcome,
-            ended_by="agent",
             started_at=from_ms(START_MS),
             ended_at=from_ms(self.now_ms),
             visitor=visitor or Visitor("v1", name="花子", email="hanako@example.com"),

@@ -3,7 +3,7 @@
 The one rule: a look-up costs one try for each prefix length in use, however many networks are blocked.
 """
 
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from services.router.core.state import Workspace
 
@@ -32,17 +32,22 @@ def unblock(ws: Workspace, network: str) -> None:
     ws.touch(ws.profile)
 
 
+def address(ip: str | None) -> IPv4Address | IPv6Address | None:
+    """A visitor's address, or None where it is none."""
+    try:
+        return None if ip is None else ip_address(ip.strip())
+    except ValueError:
+        return None
+
+
 def is_blocked(ws: Workspace, ip: str | None) -> bool:
     """Whether a visitor's address lies in a blocked network; what is no address is in none."""
-    if ip is None or not ws.blocked:
+    parsed = address(ip) if ws.blocked else None
+    if parsed is None:
         return False
-    try:
-        address = ip_address(ip.strip())
-    except ValueError:
-        return False
-    bits = int(address)
+    bits = int(parsed)
     return any(
-        version == address.version and bits >> host_bits in prefixes
+        version == parsed.version and bits >> host_bits in prefixes
         for (version, host_bits), prefixes in ws.blocked.items()
     )
 

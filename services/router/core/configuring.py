@@ -103,6 +103,7 @@ def agent_deleted(ws: Workspace, event: AgentDeleted) -> None:
     agent = ws.agent(event.agent_id)
     if agent is None:
         return
+    membership.free_kept(ws, agent)
     membership.leave_departments(ws, agent)
     agent.status = "offline"
     agent.removed = True

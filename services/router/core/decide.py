@@ -7,13 +7,19 @@ from typing import Final, assert_never
 
 from schemas import decisions as d
 from schemas import events as e
-from schemas import notices as n
-from schemas.envelope import from_ms
-from services.router.core import deadlines, endings, mail, placement, staffing
+from services.router.core import (
+    annotating,
+    crm_requests,
+    deadlines,
+    endings,
+    inbox,
+    monitoring,
+    placement,
+    staffing,
+)
 from services.router.core.blocking import is_blocked
 from services.router.core.endings import End
-from services.router.core.ids import mint
-from services.router.core.permissions import may_end
+from services.router.core.permissions import may_end, speaks
 from services.router.core.refusals import refuse
 from services.router.core.state import Agent, Chat, Emission, Workspace
 from services.router.core.timers import DeadlineReached
@@ -30,7 +36,7 @@ def decide(ws: Workspace, event: e.Event | DeadlineReached | Drain) -> tuple[Emi
     """The decisions that follow from an event that `evolve` has applied, or from what the step made possible."""
     match event:
         case Drain():
-            return placement.drain(ws)
+            return placement.drain(ws) or monitoring.drain(ws)
         case e.ChatMessage():
             return _message(ws, event)
         case DeadlineReached():
@@ -51,7 +57,21 @@ def decide(ws: Workspace, event: e.Event | DeadlineReached | Drain) -> tuple[Emi
         case e.ChatEndRequested():
             return _end_requested(ws, event)
         case e.ChatFeedback():
-            return _feedback(ws, event)
+            return annotating.feedback(ws, event)
+        case e.ChatTagsChanged():
+            return annotating.tags_changed(ws, event)
+        case e.ChatNoteAdded():
+            return annotating.note_added(ws, event)
+        case e.MissedAssignRequested():
+            return inbox.assign(ws, event)
+        case e.MissedCloseRequested() | e.MissedDeleteRequested():
+            return inbox.put_away(ws, event)
+        case e.MissedReplyRequested():
+            return inbox.reply(ws, event)
+        case e.CrmLeadRequested() | e.CrmNoteRequested() | e.CrmPhoneSet():
+            return crm_requests.requested(ws, event)
+        case e.MonitorConfigured() | e.MonitorDeleted():
+            return monitoring.answered(ws, event)
         case e.AgentPresence():
             return staffing.presence(ws, event)
         case e.AgentDeleted():
@@ -85,17 +105,6 @@ def decide(ws: Workspace, event: e.Event | DeadlineReached | Drain) -> tuple[Emi
             | e.ChatInviteRequested()
             | e.ChatJoinRequested()
             | e.ParticipantLeaveRequested()
-            | e.ChatTagsChanged()
-            | e.ChatNoteAdded()
-            | e.MissedAssignRequested()
-            | e.MissedCloseRequested()
-            | e.MissedDeleteRequested()
-            | e.MissedReplyRequested()
-            | e.MonitorConfigured()
-            | e.MonitorDeleted()
-            | e.CrmLeadRequested()
-            | e.CrmNoteRequested()
-            | e.CrmPhoneSet()
         ):
             return (refuse(ws, "not_permitted", f"{event.TYPE} is not served by this version"),)
         case _:
@@ -123,13 +132,16 @@ def _message(ws: Workspace, event: e.ChatMessage) -> tuple[Emission, ...]:
         return ()
     sender = event.sender
     if sender.kind == "agent":
-        if ws.agent(sender.id) is None:
+        agent = ws.agent(sender.id)
+        if agent is None:
             return (refuse(ws, "unknown_agent", "the agent is not known", subject=event.chat_id),)
         if not chat.live:
             return (refuse(ws, "chat_not_live", "the chat has ended", subject=event.chat_id),)
-        if sender.id != chat.owner_id and sender.id not in chat.participant_ids:
-            return (refuse(ws, "not_owner", "the agent does not own the chat", subject=event.chat_id),)
-        return ()
+        if speaks(chat, agent.id) or (event.internal and monitoring.matched(chat, agent.id)):
+            return ()
+        if monitoring.matched(chat, agent.id):  # a refusal that named the chat would betray the watch
+            return (refuse(ws, "not_permitted", "the agent may not write to the visitor"),)
+        return (refuse(ws, "not_owner", "the agent does not own the chat", subject=event.chat_id),)
     if sender.kind == "visitor" and not chat.live and chat.inbox in ("open", "assigned"):
         return (d.ChatReopened(chat_id=chat.id, revision=chat.revision + 1),)
     return ()
@@ -217,27 +229,3 @@ def _end_requested(ws: Workspace, event: e.ChatEndRequested) -> tuple[Emission, 
     if event.after_s > 0:
         return ()
     return endings.end(ws, chat, End(by=event.by.kind, visitor=event.by.kind == "visitor"))
-
-
-def _feedback(ws: Workspace, event: e.ChatFeedback) -> tuple[Emission, ...]:
-    chat = ws.chats.get(event.chat_id)
-    if chat is None:
-        return (refuse(ws, "unknown_chat", "the chat is not known", subject=event.chat_id),)
-    department = ws.departments[chat.department_id]
-    to = mail.plan(ws, department).feedback
-    if not to:
-        return ()
-    agent = ws.agents.get(event.agent_id or chat.last_owner_id or "")
-    return (
-        n.NoticeFeedback(
-            notice_id=mint(ws.id, ws.cause, f"feedback/{chat.id}"),
-            chat_id=chat.id,
-            rating=event.rating,
-            given_at=from_ms(ws.now_ms),
-            department=d.DepartmentRef(department.id, department.settings.name),
-            letter=mail.letter(ws, department, to),
-            visitor=chat.visitor,
-            comment=event.comment,
-            agent=None if agent is None else endings.card(agent),
-        ),
-    )

@@ -1,40 +1,64 @@
 """Which agents may be asked for a chat: eligible (online, of the department, with the skills), and candidates (with room too).
 
-The one rule: `eligible` is about who could, `obstacle` about who can now.
+The one rule: `standing` is the only place that says why an agent who is online is no candidate for a demand.
 """
 
-from services.router.core.membership import tier_of
-from services.router.core.state import Agent, Chat, Department, Workspace
+from schemas.events import Routing
+from services.router.core.index import Demand, Standing
+from services.router.core.state import Agent, Chat, Department
+
+_ALL_TIERS = 1_000_000
 
 
-def obstacle(department: Department, chat: Chat, agent: Agent) -> str | None:
-    """Why an online agent of the department is no candidate for a chat; None if they are one."""
-    if agent.room < chat.cost:
-        return "full"
-    if f"cooldown/{agent.id}" in chat.timers:
-        return "declined"
-    if not chat.relaxed and not has_skills(chat, agent):
-        return "lacks_skill"
-    routing = department.settings.routing
-    if routing.strategy == "tiers" and routing.tiers and tier_of(department, agent.id) >= chat.tiers_open:
-        return "tier_closed"
-    return None
-
-
-def has_skills(chat: Chat, agent: Agent) -> bool:
-    """Whether an agent has every skill the chat wants; languages they speak count as skills."""
-    return all(
-        agent.settings.skills.get(skill, 0) > 0 or skill in agent.settings.languages
-        for skill in chat.wanted_skills
+def demand(routing: Routing, chat: Chat) -> Demand:
+    """What a chat asks of an agent of a department with these settings, at this moment."""
+    tiered = routing.strategy == "tiers" and routing.tiers
+    return Demand(
+        chat.cost, () if chat.relaxed else chat.wanted_skills, chat.tiers_open if tiered else _ALL_TIERS
     )
 
 
-def eligible_ids(ws: Workspace, chat: Chat, *, limit: int) -> list[str]:
-    """Online agents of the chat's department with the skills, or past their relaxation; with or without room; at most `limit`."""
-    found: list[str] = []
-    for agent_id in ws.indexes[chat.department_id].online:
-        if chat.relaxed or has_skills(chat, ws.agents[agent_id]):
-            found.append(agent_id)
-            if len(found) == limit:
-                break
-    return found
+def standing(wanted: Demand, agent: Agent, tier: int) -> Standing:
+    """How an agent of tier `tier` who is online stands to a demand; who lacks a skill is not even eligible."""
+    if wanted.skills and not has_skills(wanted.skills, agent):
+        return "lacks_skill"
+    if agent.room < wanted.cost:
+        return "full"
+    return "candidate" if tier < wanted.tiers else "tier_closed"
+
+
+def has_skills(skills: tuple[str, ...], agent: Agent) -> bool:
+    """Whether an agent has every one of these skills; languages they speak count as skills."""
+    settings = agent.settings
+    return all(settings.skills.get(skill, 0) > 0 or skill in settings.languages for skill in skills)
+
+
+def tiers_of(routing: Routing) -> dict[str, int]:
+    """The first tier that names each agent."""
+    tiers: dict[str, int] = {}
+    for number, tier in enumerate(routing.tiers):
+        for agent_id in tier.agent_ids:
+            tiers.setdefault(agent_id, number)
+    return tiers
+
+
+def last_tier(routing: Routing) -> int:
+    """The tier of agents in none: they open with the last."""
+    return max(len(routing.tiers) - 1, 0)
+
+
+def is_cooling(chat: Chat, agent_id: str) -> bool:
+    """Whether an agent declined the chat a moment ago."""
+    return f"cooldown/{agent_id}" in chat.timers
+
+
+def obstacle(department: Department, chat: Chat, agent: Agent) -> str | None:
+    """Why an agent of the department who is online is no candidate for a chat that waits there; None if they are one."""
+    routing = department.settings.routing
+    tier = tiers_of(routing).get(agent.id, last_tier(routing))
+    found = standing(demand(routing, chat), agent, tier)
+    if found != "candidate":
+        return found
+    if is_cooling(chat, agent.id):
+        return "declined"
+    return None if chat.sticky_id in (None, agent.id) else "sticky_wait"

@@ -9,9 +9,10 @@ from schemas.envelope import from_ms
 from schemas.frozen import dataclass
 from schemas.types import BotTransferFailure, MissedDetail, MissedReason, Outcome, WithdrawReason
 from services.router.core import mail
-from services.router.core.eligibility import eligible_ids
+from services.router.core.eligibility import demand
 from services.router.core.entering import available
 from services.router.core.ids import mint
+from services.router.core.membership import pool
 from services.router.core.state import Agent, Chat, Emission, Workspace
 
 Ending = tuple[Emission, ...]
@@ -33,7 +34,7 @@ def end(ws: Workspace, chat: Chat, how: End) -> Ending:
         return (*_withdraw(chat, how.withdraw), _closed(ws, chat, "handled", how.by))
     if chat.missed_reason is not None:
         return (_closed(ws, chat, "missed", how.by),)
-    if chat.bot_replied and not chat.transfer_requested:
+    if chat.bot_replied and not (chat.transfer_requested or chat.assigned_once):
         return (*_withdraw(chat, how.withdraw), _closed(ws, chat, "handled_by_bot", how.by))
     transfer: BotTransferFailure = "visitor_left" if how.visitor else "no_answer"
     return miss(ws, chat, how=how, transfer=transfer)
@@ -41,12 +42,14 @@ def end(ws: Workspace, chat: Chat, how: End) -> Ending:
 
 def hopeless(ws: Workspace, chat: Chat) -> BotTransferFailure | None:
     """Why a waiting bot transfer fails at once: nobody is eligible, or every eligible agent declined."""
-    eligible = eligible_ids(ws, chat, limit=len(chat.asked) + 1)
-    if not eligible:
+    department = ws.departments[chat.department_id]
+    waiting = pool(ws, department, demand(department.settings.routing, chat))
+    if not waiting.eligible:
         return "no_agent_available"
-    if all(chat.asked.get(agent_id) == "declined" for agent_id in eligible):
-        return "declined"
-    return None
+    declined = sum(
+        1 for agent_id, answer in chat.asked.items() if answer == "declined" and waiting.is_eligible(agent_id)
+    )
+    return "declined" if declined == waiting.eligible else None
 
 
 def miss(

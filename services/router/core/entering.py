@@ -12,13 +12,21 @@ from services.router.core.state import Chat, Department, Phase, Workspace
 
 AVAILABLE_SHOWN_MAX = 20
 DEPARTURES_KEPT = 20
-_WAITING_TIMERS = ("wait", "relax", "tier")
+_WAITING_TIMERS = ("wait", "relax", "tier", "sticky")
 
 
 def available(ws: Workspace, department_id: str) -> tuple[AvailableAgent, ...]:
     """The agents of a department who have room now: the first 20 by id."""
     first = islice(ws.indexes[department_id].with_room, AVAILABLE_SHOWN_MAX)
-    return tuple([ws.cards[agent_id] for agent_id in first])
+    return tuple([ws.cards.get(agent_id) or _card(ws, agent_id) for agent_id in first])
+
+
+def _card(ws: Workspace, agent_id: str) -> AvailableAgent:
+    """Made when it is looked at, and kept until the agent changes."""
+    agent = ws.agents[agent_id]
+    card = AvailableAgent(agent_id, agent.settings.name, agent.load, agent.settings.max_chats)
+    ws.cards[agent_id] = card
+    return card
 
 
 def owned_chats(ws: Workspace, agent_id: str) -> list[Chat]:
@@ -46,9 +54,11 @@ def enter(ws: Workspace, chat: Chat, entry: Entry) -> None:
     chat.entered_ms = ws.now_ms
     _expect_skills(ws, chat, department)
     _open_tiers(ws, chat, department)
+    _expect_last_agent(ws, chat, department)
     restart_waiting(ws, chat)
     membership.place_chat(ws, chat)
-    ws.open_chats[chat.id] = None
+    if chat.turned_away is not None:
+        ws.turned_away[chat.id] = None
     ws.unannounced[chat.id] = None
 
 
@@ -82,23 +92,51 @@ def _open_tiers(ws: Workspace, chat: Chat, department: Department) -> None:
         ws.disarm(chat, "tier")
 
 
+def _expect_last_agent(ws: Workspace, chat: Chat, department: Department) -> None:
+    """Where the department is sticky, the agent whom the visitor had here last is waited for, if they are online.
+
+    Who has no time to wait for gets the chat only if they can take it at once: the timer is the shortest there is.
+    """
+    routing = department.settings.routing
+    chat.sticky_id = None
+    if routing.sticky != "last_agent":
+        return
+    agent_id = ws.last_agents.of(department.id, chat.visitor.visitor_id, now_ms=ws.now_ms)
+    agent = ws.agent(agent_id)
+    if agent is None or ws.indexes[department.id].categories.get(agent.id) not in ("full", "room"):
+        return
+    if agent.id in chat.asked or (not routing.sticky_wait_s and agent.room < chat.cost):
+        return
+    chat.sticky_id = agent.id
+    ws.arm(chat, "sticky", routing.sticky_wait_s or 0.001)
+
+
 def reopen_tiers(ws: Workspace, chat: Chat) -> None:
     """A tier's time has come, or the tiers have changed: whoever they name may be asked now."""
+    membership.unqueue(ws, chat)
     _open_tiers(ws, chat, ws.departments[chat.department_id])
-    ws.open_chats[chat.id] = None
+    membership.queue(ws, chat)
+    ws.touch(chat)
+
+
+def relax(ws: Workspace, chat: Chat) -> None:
+    """Nobody with the skills has come: any agent of the department may be asked now."""
+    membership.unqueue(ws, chat)
+    chat.relaxed = True
+    membership.queue(ws, chat)
     ws.touch(chat)
 
 
 def depart(ws: Workspace, chat: Chat, phase: Phase) -> None:
     """Takes a chat out of its queue into another phase."""
-    waited = chat.phase == "waiting" and chat.turned_away is None
+    waited = membership.waits(chat)
     membership.lift_chat(ws, chat)
     chat.phase = phase
-    chat.turned_away = None
+    chat.turned_away = chat.sticky_id = None
     for key in [key for key in chat.timers if key in _WAITING_TIMERS or key.startswith("cooldown/")]:
         ws.disarm(chat, key)
-    ws.open_chats.pop(chat.id, None)
-    ws.unannounced.pop(chat.id, None)
+    for step in (ws.open_chats, ws.doubtful, ws.turned_away, ws.unannounced):
+        step.pop(chat.id, None)
     if waited:
         rota = ws.rotas[chat.department_id]
         rota.departures_ms.append(ws.now_ms)

@@ -6,9 +6,9 @@ The one rule: it decides nothing. Folding a log's inputs and decisions through i
 from schemas import decisions as d
 from schemas import events as e
 from schemas import notices as n
-from services.router.core import blocking, configuring, entering, membership
+from services.router.core import asking, blocking, configuring, entering, membership, monitoring
 from services.router.core.departments import Entry, choose, resolve
-from services.router.core.permissions import may_end
+from services.router.core.permissions import may_end, speaks
 from services.router.core.state import Chat, Offer, Workspace
 from services.router.core.timers import DeadlineReached
 
@@ -25,20 +25,25 @@ def evolve(ws: Workspace, fact: Fact) -> None:  # noqa: PLR0915 - one table over
             _message(ws, fact)
         case DeadlineReached():
             _deadline(ws, fact)
+        case d.ChatOffered(kind="transfer" | "invite"):
+            asking.offered(ws, fact)
         case d.ChatOffered():
             _offered(ws, fact)
         case e.ChatRequested():
             _requested(ws, fact)
         case d.ChatClosed():
             _closed(ws, fact)
+            monitoring.look_again(ws, fact.chat_id)
         case d.ChatAssigned():
             _assigned(ws, fact)
+            monitoring.look_again(ws, fact.chat_id)
         case e.ChatEndRequested():
             _end_later(ws, fact)
         case d.OfferWithdrawn():
             _withdrawn(ws, fact)
         case d.ChatMissed():
             _missed(ws, fact)
+            monitoring.look_again(ws, fact.chat_id)
         case d.ChatQueued():
             ws.unannounced.pop(fact.chat_id, None)
         case e.WorkspaceConfigured():
@@ -48,8 +53,10 @@ def evolve(ws: Workspace, fact: Fact) -> None:  # noqa: PLR0915 - one table over
         case e.DepartmentDeleted():
             configuring.department_deleted(ws, fact)
         case e.AgentConfigured():
+            monitoring.agent_configured(ws, fact)
             configuring.agent_configured(ws, fact)
         case e.AgentDeleted():
+            monitoring.agent_deleted(ws, fact)
             configuring.agent_deleted(ws, fact)
         case e.AgentPresence():
             configuring.presence(ws, fact)
@@ -60,14 +67,41 @@ def evolve(ws: Workspace, fact: Fact) -> None:  # noqa: PLR0915 - one table over
         case e.VisitorIpUnblocked():
             if ws.agent(fact.by_agent_id) is not None:
                 blocking.unblock(ws, fact.ip)
+        case e.VisitorLeft():
+            _visitor_is(ws, fact.chat_id, gone=True)
+        case e.VisitorReturned():
+            _visitor_is(ws, fact.chat_id, gone=False)
         case e.VisitorUpdated():
             _visitor_updated(ws, fact)
+            monitoring.look_again(ws, fact.chat_id)
         case e.BotTransferRequested():
             _transfer_to_people(ws, fact)
         case d.ChatUnassigned():
             _unassigned(ws, fact)
+        case d.ChatTransferred():
+            asking.transferred(ws, fact)
+        case d.TransferFailed():
+            asking.drop_transfer(ws, ws.chats[fact.chat_id])
+        case d.ParticipantJoined():
+            asking.joined(ws, fact)
+        case d.ParticipantLeft():
+            asking.left(ws, fact)
+            monitoring.look_again(ws, fact.chat_id)
         case d.ChatReopened():
             _reopened(ws, fact)
+        case d.MissedUpdated():
+            _missed_updated(ws, fact)
+        case d.ChatTagged():
+            ws.chats[fact.chat_id].tags = fact.tags
+            ws.touch(ws.chats[fact.chat_id])
+        case e.MonitorConfigured():
+            monitoring.configured(ws, fact)
+        case e.MonitorDeleted():
+            monitoring.deleted(ws, fact)
+        case d.MonitorMatched():
+            monitoring.match(ws, fact)
+        case d.MonitorUnmatched():
+            monitoring.unmatch(ws, fact)
         case d.AgentMarkedAway():
             agent = ws.agents[fact.agent_id]
             agent.unanswered = 0
@@ -76,7 +110,7 @@ def evolve(ws: Workspace, fact: Fact) -> None:  # noqa: PLR0915 - one table over
             ws.chats[fact.chat_id].notified = True
             ws.touch(ws.chats[fact.chat_id])
         case _:
-            pass  # requests change nothing before they are decided; refusals and transfers' ends change nothing after
+            pass  # requests change nothing before they are decided; refusals and failed bot transfers change nothing after
 
 
 # ---------------------------------------------------------------- inputs
@@ -138,9 +172,13 @@ def _note_available(ws: Workspace, chat: Chat) -> None:
 def _message(ws: Workspace, event: e.ChatMessage) -> None:
     """Who wrote tells what it changes: a reply stops the waiting limit, a visitor's message a delayed end."""
     chat = ws.chats.get(event.chat_id)
-    if chat is None or not chat.live:
+    if chat is None:
         return
     sender = event.sender
+    if sender.kind == "visitor" and chat.visitor_gone:
+        _visitor_is(ws, chat.id, gone=False)
+    if not chat.live:
+        return
     if sender.kind == "visitor" and chat.ending_by is not None:
         ws.disarm(chat, "end")
         chat.ending_by = None
@@ -161,11 +199,21 @@ def _agent_message(ws: Workspace, chat: Chat, agent_id: str) -> None:
             return
         chat.owner_wrote = True
         ws.disarm(chat, "reply")
-    elif agent_id not in chat.participant_ids:
+    elif not speaks(chat, agent_id):
         return
+    elif agent_id not in chat.served_ids:
+        chat.served_ids.append(agent_id)
     chat.agent_replied = True
     ws.disarm(chat, "wait")
     ws.touch(chat)
+
+
+def _visitor_is(ws: Workspace, chat_id: str, *, gone: bool) -> None:
+    """The visitor went or came back; a missed chat that is assigned goes on at once only if they are there."""
+    chat = ws.chats.get(chat_id)
+    if chat is not None and chat.visitor_gone != gone:
+        chat.visitor_gone = gone
+        ws.touch(chat)
 
 
 def _visitor_updated(ws: Workspace, event: e.VisitorUpdated) -> None:
@@ -219,15 +267,15 @@ def _deadline(ws: Workspace, due: DeadlineReached) -> None:
     match due.kind:
         case "forget":
             del ws.chats[chat.id]
-            ws.touch(chat)
+            ws.forget(chat)
         case "relax":
-            chat.relaxed = True
-            ws.open_chats[chat.id] = None
-            ws.touch(chat)
+            entering.relax(ws, chat)
         case "tier":
             entering.reopen_tiers(ws, chat)
+        case "sticky":
+            membership.free(ws, chat)
         case "cooldown":
-            ws.open_chats[chat.id] = None
+            membership.reconsider(ws, chat)
         case _:
             pass  # offer, wait, reply, grace, end and idle are decided
 
@@ -238,7 +286,7 @@ def _deadline(ws: Workspace, due: DeadlineReached) -> None:
 def _offered(ws: Workspace, fact: d.ChatOffered) -> None:
     chat = ws.chats[fact.chat_id]
     department = ws.departments[chat.department_id]
-    membership.lift_chat(ws, chat)
+    membership.unqueue(ws, chat)
     if chat.offer is None:
         ring_all = department.settings.routing.mode == "ring_all"
         chat.offer = Offer(fact.offer_id, fact.kind, ring_all, ws.clock_ms, [])
@@ -246,12 +294,13 @@ def _offered(ws: Workspace, fact: d.ChatOffered) -> None:
         ws.arm(chat, "offer", (fact.expires_in_ms or 0) / 1000)
     chat.offer.agent_ids.extend(fact.agent_ids)
     chat.rung = True
-    ws.open_chats.pop(chat.id, None)
     ws.unannounced.pop(chat.id, None)
     rota = ws.rotas[department.id]
     rota.last_asked_id = fact.agent_ids[-1]
     ws.touch(rota)
-    membership.place_chat(ws, chat)
+    membership.queue(ws, chat)
+    ws.open_chats.pop(chat.id, None)
+    ws.touch(chat)
     for agent_id in fact.agent_ids:
         ws.ringing.setdefault(agent_id, {})[chat.id] = None
         if not chat.offer.ring_all:
@@ -263,9 +312,11 @@ def _offered(ws: Workspace, fact: d.ChatOffered) -> None:
 def _withdrawn(ws: Workspace, fact: d.OfferWithdrawn) -> None:
     chat = ws.chats[fact.chat_id]
     offer = chat.offer
-    assert offer is not None, "only an open offer is withdrawn"
+    if offer is None or offer.id != fact.offer_id:
+        asking.withdrawn(ws, fact)
+        return
     department = ws.departments[chat.department_id]
-    membership.lift_chat(ws, chat)
+    membership.unqueue(ws, chat)
     for agent_id in fact.agent_ids:
         _stop_ringing(ws, chat, offer, agent_id)
         agent = ws.agents[agent_id]
@@ -281,17 +332,21 @@ def _withdrawn(ws: Workspace, fact: d.OfferWithdrawn) -> None:
                 agent.unanswered += 1
                 agent.unanswered_until_ms = ws.clock_ms
                 ws.touch(agent)
+        if agent_id == chat.sticky_id:
+            chat.sticky_id = None
+            ws.disarm(chat, "sticky")
     if not offer.agent_ids:
         chat.offer = None
         ws.disarm(chat, "offer")
-        if chat.phase == "waiting" and chat.turned_away is None:
-            ws.open_chats[chat.id] = None
-    membership.place_chat(ws, chat)
+        if chat.bot_transfer:
+            ws.doubtful[chat.id] = None
+    membership.queue(ws, chat)
+    ws.touch(chat)
 
 
 def _stop_ringing(ws: Workspace, chat: Chat, offer: Offer, agent_id: str) -> None:
     offer.agent_ids.remove(agent_id)
-    ws.ringing[agent_id].pop(chat.id)
+    asking.stop_ringing(ws, chat, agent_id)
     if not offer.ring_all:
         agent = ws.agents[agent_id]
         agent.load -= chat.cost
@@ -316,9 +371,13 @@ def _assigned(ws: Workspace, fact: d.ChatAssigned) -> None:
     routing = ws.departments[chat.department_id].settings.routing
     ws.arm(chat, "reply", routing.first_reply_timeout_s)
     ws.owned.setdefault(agent.id, {})[chat.id] = None
+    if routing.sticky == "last_agent":
+        _remember_agent(ws, chat, agent.id)
     rota = ws.rotas[chat.department_id]
     rota.last_asked_id = agent.id
     ws.touch(rota)
+    if agent.id in chat.participant_ids:
+        ws.unsettled[chat.id] = None
     agent.load += chat.cost
     agent.last_assigned_ms = ws.now_ms
     agent.unanswered = 0
@@ -326,9 +385,26 @@ def _assigned(ws: Workspace, fact: d.ChatAssigned) -> None:
     ws.touch(chat)
 
 
+def _remember_agent(ws: Workspace, chat: Chat, agent_id: str) -> None:
+    """The visitor's next chat in a sticky department goes to this agent first."""
+    entry, forgotten = ws.last_agents.note(
+        chat.department_id,
+        chat.visitor.visitor_id,
+        agent_id,
+        at_ms=ws.now_ms,
+        sequence=ws.next_sequence(),
+    )
+    for old in forgotten:
+        ws.forget(old)
+    ws.touch(entry)
+
+
 def _unassigned(ws: Workspace, fact: d.ChatUnassigned) -> None:
     chat = ws.chats[fact.chat_id]
     entering.release(ws, chat, ended=False)
+    if fact.reason == "transferred":
+        return  # it is assigned in the same step
+    asking.drop_transfer(ws, chat)
     if fact.reason == "no_first_reply":
         chat.asked[fact.agent_id] = "no_reply"
     entering.enter(ws, chat, _resolve_again(ws, chat))
@@ -363,15 +439,18 @@ def _reopened(ws: Workspace, fact: d.ChatReopened) -> None:
     chat.started_ms = ws.now_ms
     chat.agent_replied = chat.assigned_once = chat.bot_transfer = chat.transfer_requested = False
     chat.rung = chat.rang_out = False
-    chat.missed_reason = chat.outcome = chat.inbox = chat.ending_by = None
+    chat.missed_reason = chat.outcome = chat.inbox = chat.inbox_agent_id = chat.ending_by = None
     chat.asked.clear()
     chat.served_ids.clear()
     chat.phase = "bot"
     _note_available(ws, chat)
     if isinstance(ws.event, e.BotTransferRequested):
         _enter_for_people(ws, chat, ws.event)
+        return
+    chat.bot_replied = False
+    if isinstance(ws.event, e.MissedAssignRequested):
+        chat.entered_ms = ws.now_ms  # its agent follows in the same step
     else:
-        chat.bot_replied = False
         entering.enter(ws, chat, resolve(ws, chat.department_id, by_visitor=False))
 
 
@@ -381,5 +460,17 @@ def _closed(ws: Workspace, fact: d.ChatClosed) -> None:
     entering.depart(ws, chat, "closed")
     ws.disarm_all(chat)
     chat.outcome = fact.outcome
-    chat.participant_ids.clear()
-    ws.arm(chat, "forget", KNOWN_MISSED_S if fact.outcome == "missed" else KNOWN_CLOSED_S)
+    asking.disperse(ws, chat)
+    chat.visitor_gone = chat.visitor_gone or fact.ended_by == "visitor"
+    in_inbox = fact.outcome == "missed" and chat.inbox != "deleted"
+    ws.arm(chat, "forget", KNOWN_MISSED_S if in_inbox else KNOWN_CLOSED_S)
+
+
+def _missed_updated(ws: Workspace, fact: d.MissedUpdated) -> None:
+    """A deleted chat is known for as long as any other closed one from now on."""
+    chat = ws.chats[fact.chat_id]
+    chat.inbox = fact.status
+    chat.inbox_agent_id = fact.agent_id
+    if fact.status == "deleted" and not chat.live:
+        ws.arm(chat, "forget", KNOWN_CLOSED_S)
+    ws.touch(chat)

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import TypeAlias
 
+from services.router.core.last_agents import LastAgent
 from services.router.core.partition import Entry, Partition, Step
-from services.router.core.state import Agent, Chat, Department, Rota
+from services.router.core.state import Agent, Chat, Department, Monitor, Rota
 
-_Entity: TypeAlias = Agent | Chat | Department | Rota
+_Entity: TypeAlias = Agent | Chat | Department | Monitor | Rota | LastAgent
 
 
 class Fold:
@@ -48,6 +49,12 @@ def differences(one: Partition, other: Partition) -> list[str]:
             ("rota", left.rotas, right.rotas),
             ("agent", left.agents, right.agents),
             ("chat", left.chats, right.chats),
+            ("monitor", left.monitors, right.monitors),
+            (
+                "last agent",
+                {each.id: each for each in left.last_agents},
+                {each.id: each for each in right.last_agents},
+            ),
         ):
             found += [
                 f"workspace {workspace_id}: {kind} {entity_id}: {_fields(mine.get(entity_id), theirs.get(entity_id))}"

@@ -15,8 +15,8 @@ from services.router.core.eligibility import obstacle
 from services.router.core.evolve import evolve
 from services.router.core.fold import Fold
 from services.router.core.ids import mint
+from services.router.core.membership import RING_ALL_MAX
 from services.router.core.partition import Entry, Step
-from services.router.core.placement import RING_ALL_MAX
 from services.router.core.state import Agent, Chat, Workspace
 
 VIOLATIONS_MAX = 1_000

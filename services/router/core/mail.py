@@ -38,9 +38,15 @@ def resolve(ws: Workspace, department: Department) -> MailPlan:
     )
 
 
-def letter(ws: Workspace, department: Department, to: tuple[str, ...]) -> Letter:
+def letter(
+    ws: Workspace, department: Department, to: tuple[str, ...], *, cc: tuple[str, ...] = ()
+) -> Letter:
     """The head of one mail of a department."""
     resolved = plan(ws, department)
     return Letter(
-        to=to, language=resolved.language, timezone=resolved.timezone, from_address=resolved.from_address
+        to=to,
+        language=resolved.language,
+        timezone=resolved.timezone,
+        from_address=resolved.from_address,
+        cc=cc,
     )

@@ -1,15 +1,20 @@
 """Keeps the indexes: which agent stands where in which department, which chat waits where.
 
-The one rule: whoever changes an agent or a chat calls `place_agent` or `place_chat` afterwards, and what became possible by
-the change is noted there for the drain.
+The one rule: whoever changes an agent calls `place_agent` afterwards; whoever changes what a chat waits for calls `unqueue` before
+and `queue` after. What became possible by the change is noted there for the drain.
 """
 
 from bisect import insort
 
-from schemas.decisions import AvailableAgent
-from services.router.core import blocking, mail
-from services.router.core.index import Category, DepartmentIndex, Place, Rank, take_out
+from services.router.core import blocking, mail, monitoring
+from services.router.core.eligibility import demand, last_tier, standing, tiers_of
+from services.router.core.index import Category, Demand, DepartmentIndex, Place, Pool, Rank, take_out
 from services.router.core.state import Agent, Chat, Department, Workspace
+
+RING_ALL_MAX = 50
+"""A ring-all asks at most so many agents (the contract, Departments)."""
+
+# ---------------------------------------------------------------- agents
 
 
 def category(agent: Agent) -> Category:
@@ -19,53 +24,61 @@ def category(agent: Agent) -> Category:
     return "room" if agent.room > 0 else "full"
 
 
-def rank(department: Department, agent: Agent) -> Rank:
+def rank(department: Department, agent: Agent, tier: int) -> Rank:
     """What the department's strategy orders candidates by; lower goes first."""
-    routing = department.settings.routing
-    match routing.strategy:
+    match department.settings.routing.strategy:
         case "least_loaded":
             return (agent.load, agent.last_assigned_ms, agent.id)
         case "longest_idle":
             return (agent.idle_since_ms, agent.id)
         case "round_robin":
             return (agent.id,)
-        case _:
-            return (tier_of(department, agent.id), agent.load, agent.last_assigned_ms, agent.id)
+        case "tiers":
+            return (tier, agent.load, agent.last_assigned_ms, agent.id)
 
 
-def tier_of(department: Department, agent_id: str) -> int:
-    """The first tier that names the agent; those in none open with the last."""
-    tiers = department.settings.routing.tiers
-    for number, tier in enumerate(tiers):
-        if agent_id in tier.agent_ids:
-            return number
-    return max(len(tiers) - 1, 0)
+def pool(ws: Workspace, department: Department, wanted: Demand) -> Pool:
+    """The agents of a department as they stand to a demand now."""
+    index = ws.indexes[department.id]
+    found = index.pool(wanted)
+    if found.behind:
+        last = last_tier(department.settings.routing)
+        for agent_id in found.behind:
+            agent = ws.agents[agent_id]
+            tier = index.tiers.get(agent_id, last)
+            online = index.categories.get(agent_id) in ("full", "room")
+            stands = standing(wanted, agent, tier) if online else None
+            found.put(agent_id, stands, rank(department, agent, tier))
+        found.behind.clear()
+    return found
 
 
 def place_agent(ws: Workspace, agent: Agent, *, roomier: bool = False) -> None:
     """Moves an agent to where they belong in each of their departments; `roomier`: they can take more than before."""
+    ws.touch(agent)
     if agent.removed:
-        ws.touch(agent)
         return
     now = category(agent)
-    settings = agent.settings
-    ws.cards[agent.id] = AvailableAgent(agent.id, settings.name, agent.load, settings.max_chats)
-    for department_id in ws.departments_of.get(agent.id, ()):
-        ws.indexes[department_id].put(agent.id, now, rank(ws.departments[department_id], agent))
+    ws.cards.pop(agent.id, None)
+    departments = ws.departments_of.get(agent.id, ())
+    for department_id in departments:
+        ws.indexes[department_id].put(agent.id, now)
     if now in ("offline", "away"):
         recheck_transfers(ws, agent)
+        free_kept(ws, agent)
     if now != "room":
         ws.open_agents.pop(agent.id, None)
     elif roomier:
         ws.open_agents[agent.id] = None
-    ws.touch(agent)
+        for department_id in departments:
+            ws.open_departments[department_id] = None
 
 
 def recheck_transfers(ws: Workspace, agent: Agent) -> None:
     """With an agent gone, a bot's transfer that waits for their departments may have nobody left."""
     for department_id in ws.departments_of.get(agent.id, ()):
         for waiting in ws.indexes[department_id].transfers:
-            ws.open_chats[waiting.chat_id] = None
+            ws.doubtful[waiting.chat_id] = None
 
 
 def join_departments(ws: Workspace, agent: Agent) -> None:
@@ -86,14 +99,13 @@ def leave_departments(ws: Workspace, agent: Agent) -> None:
 
 
 def staff(ws: Workspace, department: Department, before: tuple[str, ...]) -> None:
-    """Makes a department's index of agents anew after its settings changed; `before`: who was in it."""
+    """Makes a department's index anew after its settings changed; `before`: who was in it."""
     for agent_id in before:
         ws.departments_of[agent_id].remove(department.id)
     ws.mail_plans[department.id] = mail.resolve(ws, department)
-    index = ws.indexes.setdefault(department.id, DepartmentIndex())
-    for agent_id in before:
-        index.drop(agent_id)
-    index.languages.clear()
+    old = ws.indexes.get(department.id)
+    index = ws.indexes[department.id] = DepartmentIndex()
+    index.tiers = tiers_of(department.settings.routing)
     members = () if department.removed else dict.fromkeys(department.settings.agent_ids)
     for agent_id in members:
         ws.departments_of.setdefault(agent_id, []).append(department.id)
@@ -102,44 +114,111 @@ def staff(ws: Workspace, department: Department, before: tuple[str, ...]) -> Non
         if agent is not None:
             index.speak(agent.settings.languages, 1)
             place_agent(ws, agent, roomier=True)
+    for place in old.waiting if old else ():
+        chat = ws.chats[place.chat_id]
+        if index.categories.get(chat.sticky_id or "") not in ("full", "room"):
+            chat.sticky_id = None
+        place_chat(ws, chat)
 
 
-def place(chat: Chat) -> Place:
+# ---------------------------------------------------------------- chats
+
+
+def place_of(chat: Chat) -> Place:
     """A chat's place among those who wait."""
     return Place(chat.age_ms, chat.sequence, chat.id)
 
 
+def waits(chat: Chat) -> bool:
+    """Whether a chat stands in a queue, rung or not."""
+    return chat.phase == "waiting" and chat.turned_away is None
+
+
 def place_chat(ws: Workspace, chat: Chat) -> None:
-    """Enters a waiting chat into its department's lists; `lift_chat` must have been called before it changed."""
-    for entries in _lists(ws, chat):
-        insort(entries, place(chat))
+    """Enters a chat into its department's queue; one that does not wait stands nowhere."""
     ws.touch(chat)
+    if waits(chat):
+        index, place = ws.indexes[chat.department_id], place_of(chat)
+        insort(index.waiting, place)
+        if chat.bot_transfer:
+            insort(index.transfers, place)
+            ws.doubtful[chat.id] = None
+        queue(ws, chat)
 
 
 def lift_chat(ws: Workspace, chat: Chat) -> None:
-    """Takes a chat out of its department's lists before it changes."""
-    for entries in _lists(ws, chat):
-        take_out(entries, place(chat))
+    """Takes a chat out of its department's queue, before it leaves."""
+    if waits(chat):
+        index, place = ws.indexes[chat.department_id], place_of(chat)
+        take_out(index.waiting, place)
+        if chat.bot_transfer:
+            take_out(index.transfers, place)
+        unqueue(ws, chat)
 
 
-def _lists(ws: Workspace, chat: Chat) -> list[list[Place]]:
-    """The lists of its department that a chat stands in."""
-    if chat.phase != "waiting" or chat.turned_away is not None:
-        return []
+def queue(ws: Workspace, chat: Chat) -> None:
+    """Enters a waiting chat among those that can be given to somebody, by what it asks for."""
+    line = _line(ws, chat)
+    if line is not None:
+        insort(line, place_of(chat))
+        reconsider(ws, chat)
+
+
+def reconsider(ws: Workspace, chat: Chat) -> None:
+    """Has the drain look at a chat that waits: somebody may have become a candidate for it."""
+    if chat.offer is None and chat.sticky_id is None:
+        ws.open_departments[chat.department_id] = None
+    else:
+        ws.open_chats[chat.id] = None
+
+
+def unqueue(ws: Workspace, chat: Chat) -> None:
+    """Takes a waiting chat out from among those, before what it asks for or its offer changes."""
+    line = _line(ws, chat)
+    if line is not None:
+        take_out(line, place_of(chat))
+        ws.open_chats.pop(chat.id, None)
+        if not line and chat.sticky_id is not None:
+            ws.indexes[chat.department_id].kept.pop(chat.sticky_id, None)
+
+
+def _line(ws: Workspace, chat: Chat) -> list[Place] | None:
+    """The list that a waiting chat stands in; None while its offer can't take anybody else, and for one that does not wait."""
+    if not waits(chat):
+        return None
     index = ws.indexes[chat.department_id]
-    lists = [index.waiting]
-    if chat.offer is None:
-        lists.append(index.queue)
-    elif chat.offer.ring_all:
-        lists.append(index.ringing)
-    if chat.bot_transfer:
-        lists.append(index.transfers)
-    return lists
+    offer = chat.offer
+    if offer is not None:
+        return index.ringing if offer.ring_all and len(offer.agent_ids) < RING_ALL_MAX else None
+    if chat.sticky_id is not None:
+        return index.kept.setdefault(chat.sticky_id, [])
+    return index.pool(demand(ws.departments[chat.department_id].settings.routing, chat)).queue
+
+
+def free(ws: Workspace, chat: Chat) -> None:
+    """The chat no longer waits for the agent its visitor had last, but for anybody."""
+    unqueue(ws, chat)
+    chat.sticky_id = None
+    ws.disarm(chat, "sticky")
+    queue(ws, chat)
+    ws.touch(chat)
+
+
+def free_kept(ws: Workspace, agent: Agent) -> None:
+    """Frees every chat that waits for an agent who has gone."""
+    for department_id in ws.departments_of.get(agent.id, ()):
+        for place in ws.indexes[department_id].kept.get(agent.id, ())[:]:
+            free(ws, ws.chats[place.chat_id])
+
+
+# ---------------------------------------------------------------- after a restore
 
 
 def rebuild(ws: Workspace) -> None:
     """Makes every index from the stored entities, after a restore."""
     blocking.rebuild(ws)
+    monitoring.rebuild(ws)
+    ws.last_agents.rebuild()
     for department in ws.departments.values():
         staff(ws, department, before=())
     for chat in sorted(ws.chats.values(), key=lambda chat: chat.sequence):
@@ -147,9 +226,14 @@ def rebuild(ws: Workspace) -> None:
         ws.enter_timers(chat)
         if chat.owner_id is not None:
             ws.owned.setdefault(chat.owner_id, {})[chat.id] = None
-        for agent_id in chat.offer.agent_ids if chat.offer else ():
-            ws.ringing.setdefault(agent_id, {})[chat.id] = None
+        for offer in chat.offers:
+            for agent_id in offer.agent_ids:
+                ws.ringing.setdefault(agent_id, {})[chat.id] = None
+        for agent_id in chat.participant_ids:
+            ws.joined.setdefault(agent_id, {})[chat.id] = None
+        if chat.transfer is not None:
+            ws.transferring[chat.id] = None
     for agent in ws.agents.values():
         ws.enter_timers(agent)
     ws.changed.clear()
-    ws.open_agents.clear()
+    ws.forget_step()

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 
 from services.router.core.partition import Emitted, Entry, Partition
 
+Happening = Entry | Emitted
+
 
 def run(
     entries: Iterable[Entry],
@@ -21,6 +23,18 @@ def run(
     Without ticks the deadlines up to and including `until_ms` (default: the last entry's time) fire too.
     `partitions` gives the states to begin with, and holds those reached.
     """
+    happened = happenings(entries, ticks=ticks, until_ms=until_ms, partitions=partitions)
+    return (emitted for emitted in happened if isinstance(emitted, Emitted))
+
+
+def happenings(
+    entries: Iterable[Entry],
+    *,
+    ticks: bool,
+    until_ms: int | None = None,
+    partitions: dict[int, Partition] | None = None,
+) -> Iterator[Happening]:
+    """Yields what `run` does, and each entry where it happened: after the deadlines before it, before what follows from it."""
     routers = {} if partitions is None else partitions
     last_ms: int | None = None
     for entry in entries:
@@ -29,6 +43,7 @@ def run(
             router = routers[entry.partition] = Partition(entry.partition, exact=not ticks)
         if not ticks:
             yield from _before(routers, entry.at_ms)
+        yield entry
         yield from router.apply(entry)
         last_ms = entry.at_ms if last_ms is None else max(last_ms, entry.at_ms)
     if not ticks and last_ms is not None:

@@ -1,45 +1,43 @@
 """The drain: who gets which waiting chat, as soon as room or candidates appear.
 
-The one rule: a pair of a waiting chat and a candidate can only have appeared with the chats and agents that this step opened,
-so nothing else is looked at (the contract, Offers: never by polling).
+The one rule: a pair of a waiting chat and a candidate can only have appeared where this step opened a department, a chat or an agent,
+and there the heads of the lists are looked at, never everybody (the contract, Offers: never by polling).
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from collections.abc import Iterator
+from itertools import islice
+from typing import NamedTuple
 
 from schemas.decisions import ChatAssigned, ChatOffered, ChatQueued, Ranked, Why
 from schemas.envelope import from_ms
-from schemas.frozen import dataclass
 from services.router.core import endings
-from services.router.core.eligibility import obstacle
+from services.router.core.eligibility import demand, is_cooling
 from services.router.core.entering import DEPARTURES_KEPT
 from services.router.core.ids import mint
-from services.router.core.index import Place, Rank
-from services.router.core.membership import place
+from services.router.core.index import Place, Pool, Rank
+from services.router.core.membership import RING_ALL_MAX, place_of, pool
 from services.router.core.state import Agent, Chat, Department, Emission, Rota, Workspace
 
-RING_ALL_MAX = 50
 WHY_NEXT_MAX = 4
+"""How many candidates behind the chosen one are named (the contract, Why)."""
 
 
 def drain(ws: Workspace) -> tuple[Emission, ...]:
     """The next decision that became due in this step, or () when nothing is left to do."""
-    if not (ws.open_chats or ws.open_agents or ws.unannounced):
-        return ()
     return _turned_away(ws) or _next_chat(ws) or _newcomer(ws) or _announcement(ws)
 
 
 def _turned_away(ws: Workspace) -> tuple[Emission, ...]:
     """Chats that can't wait where they came to, and bot transfers that can't succeed any more."""
-    for chat_id in ws.open_chats:
+    for chat_id in ws.turned_away:
         chat = ws.chats[chat_id]
-        if chat.phase == "waiting" and chat.turned_away is not None:
-            return endings.miss(ws, chat, detail=chat.turned_away)
-        if _waits(chat) and chat.bot_transfer and not chat.agent_replied:
-            failure = endings.hopeless(ws, chat)
-            if failure is not None:
-                return endings.miss(ws, chat, transfer=failure)
+        return endings.miss(ws, chat, detail=chat.turned_away)
+    for chat_id in ws.doubtful:
+        chat = ws.chats[chat_id]
+        failure = None if chat.offer is not None or chat.agent_replied else endings.hopeless(ws, chat)
+        if failure is not None:
+            return endings.miss(ws, chat, transfer=failure)
     return ()
 
 
@@ -48,44 +46,56 @@ def _turned_away(ws: Workspace) -> tuple[Emission, ...]:
 
 def _next_chat(ws: Workspace) -> tuple[Emission, ...]:
     """The oldest waiting chat that somebody can take now, given to the best of them."""
-    oldest: Place | None = None
-    for candidate in chain(_opened_chats(ws), _chats_for_agents(ws)):
-        if oldest is None or candidate < oldest:
-            oldest = candidate
+    oldest = min(_heads(ws), default=None)
     return () if oldest is None else _give(ws, ws.chats[oldest.chat_id])
 
 
-def _opened_chats(ws: Workspace) -> Iterator[Place]:
+def _heads(ws: Workspace) -> Iterator[Place]:
+    """The oldest chat that somebody can take, for each demand of the departments that were opened; and those kept for one agent."""
+    for department_id in ws.open_departments:
+        department = ws.departments[department_id]
+        for wanted, waiting in list(ws.indexes[department_id].pools.items()):
+            if waiting.queue:
+                head = _head(ws, pool(ws, department, wanted))
+                if head is not None:
+                    yield head
+    for agent_id in ws.open_agents:
+        for department_id in ws.departments_of.get(agent_id, ()):
+            for place in ws.indexes[department_id].kept.get(agent_id, ()):
+                if _can_take(ws, ws.chats[place.chat_id], agent_id):
+                    yield place
+                    break
     for chat_id in ws.open_chats:
         chat = ws.chats[chat_id]
-        if _waits(chat) and _has_candidate(ws, chat):
-            yield place(chat)
+        if chat.offer is None and chat.sticky_id is not None and _can_take(ws, chat, chat.sticky_id):
+            yield place_of(chat)
 
 
-def _has_candidate(ws: Workspace, chat: Chat) -> bool:
+def _head(ws: Workspace, waiting: Pool) -> Place | None:
+    """The oldest chat of a queue that somebody can take: the first one, unless those who could have just declined it."""
+    ranked = waiting.ranked
+    if not ranked:
+        return None
+    for place in waiting.queue:
+        chat = ws.chats[place.chat_id]
+        if not chat.asked or any(not is_cooling(chat, str(rank[-1])) for rank in ranked):
+            return place
+    return None
+
+
+def _can_take(ws: Workspace, chat: Chat, agent_id: str) -> bool:
+    """Whether an agent is a candidate for a chat that waits."""
+    if chat.sticky_id not in (None, agent_id) or is_cooling(chat, agent_id):
+        return False
+    return agent_id in _pool_of(ws, chat).ranks
+
+
+def _pool_of(ws: Workspace, chat: Chat) -> Pool:
     department = ws.departments[chat.department_id]
-    ranked = ws.indexes[department.id].ranked
-    return any(obstacle(department, chat, ws.agents[str(rank[-1])]) is None for rank in ranked)
+    return pool(ws, department, demand(department.settings.routing, chat))
 
 
-def _chats_for_agents(ws: Workspace) -> Iterator[Place]:
-    """For each agent who has more room than before, the oldest chat over all their departments that they can take."""
-    for agent_id in ws.open_agents:
-        agent = ws.agents[agent_id]
-        for department_id in ws.departments_of.get(agent_id, ()):
-            department = ws.departments[department_id]
-            for waiting in ws.indexes[department_id].queue:
-                if obstacle(department, ws.chats[waiting.chat_id], agent) is None:
-                    yield waiting
-                    break
-
-
-def _waits(chat: Chat) -> bool:
-    return chat.phase == "waiting" and chat.offer is None and chat.turned_away is None
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """An agent who can take a chat now."""
 
     agent: Agent
@@ -93,29 +103,27 @@ class Candidate:
     asked: bool
 
 
-def _candidates(ws: Workspace, chat: Chat, skipped: dict[str, int]) -> Iterator[Candidate]:
-    """The candidates for a chat in the strategy's order, those not yet asked first; counts the others in `skipped`."""
-    department = ws.departments[chat.department_id]
+def candidates(ws: Workspace, department: Department, waiting: Pool, chat: Chat) -> Iterator[Candidate]:
+    """Those of a department who can take a chat, in the strategy's order, those not yet asked first."""
     again: list[Candidate] = []
-    for rank in _in_order(ws, department):
-        agent = ws.agents[str(rank[-1])]
-        reason = obstacle(department, chat, agent)
-        if reason is not None:
-            skipped[reason] = skipped.get(reason, 0) + 1
-        elif agent.id in chat.asked:
-            again.append(Candidate(agent, rank, asked=True))
-        else:
-            yield Candidate(agent, rank, asked=False)
+    for each in _in_order(ws, department, waiting.ranked):
+        agent_id = str(each[-1])
+        if agent_id not in chat.asked:
+            yield Candidate(ws.agents[agent_id], each, asked=False)
+        elif not is_cooling(chat, agent_id):
+            again.append(Candidate(ws.agents[agent_id], each, asked=True))
     yield from again
 
 
-def _in_order(ws: Workspace, department: Department) -> Iterable[Rank]:
-    ranked = ws.indexes[department.id].ranked
+def _in_order(ws: Workspace, department: Department, ranked: list[Rank]) -> Iterator[Rank]:
+    start = 0
     last_asked_id = ws.rotas[department.id].last_asked_id
-    if department.settings.routing.strategy != "round_robin" or last_asked_id is None:
-        return ranked
-    start = bisect_right(ranked, (last_asked_id,))
-    return chain(ranked[start:], ranked[:start])
+    if department.settings.routing.strategy == "round_robin" and last_asked_id is not None:
+        start = bisect_right(ranked, (last_asked_id,))
+    for number in range(start, len(ranked)):
+        yield ranked[number]
+    for number in range(start):
+        yield ranked[number]
 
 
 # ---------------------------------------------------------------- giving
@@ -125,14 +133,10 @@ def _give(ws: Workspace, chat: Chat) -> tuple[Emission, ...]:
     department = ws.departments[chat.department_id]
     mode = department.settings.routing.mode
     asked_max = RING_ALL_MAX if mode == "ring_all" else 1
-    skipped: dict[str, int] = {}
-    chosen: list[Candidate] = []
-    for candidate in _candidates(ws, chat, skipped):
-        chosen.append(candidate)
-        if len(chosen) == asked_max + WHY_NEXT_MAX:
-            break
+    waiting = _pool_of(ws, chat)
+    chosen = list(islice(_choice(ws, department, waiting, chat), asked_max + WHY_NEXT_MAX))
     ringing, following = chosen[:asked_max], chosen[asked_max:]
-    why = _why(ws, department, chat, ringing[0], following, skipped)
+    why = _why(ws, department, chat, waiting, ringing[0], following)
     if mode == "auto":
         return (
             ChatAssigned(
@@ -147,6 +151,13 @@ def _give(ws: Workspace, chat: Chat) -> tuple[Emission, ...]:
         )
     offer_id = mint(ws.id, ws.cause, f"offer/{chat.id}/{chat.offers_made}")
     return (_offer(ws, chat, offer_id, [candidate.agent for candidate in ringing], why),)
+
+
+def _choice(ws: Workspace, department: Department, waiting: Pool, chat: Chat) -> Iterator[Candidate]:
+    """The candidates; only one where the chat is kept for whom its visitor had last."""
+    if chat.sticky_id is None:
+        return candidates(ws, department, waiting, chat)
+    return iter((Candidate(ws.agents[chat.sticky_id], waiting.ranks[chat.sticky_id], asked=False),))
 
 
 def _offer(ws: Workspace, chat: Chat, offer_id: str, agents: list[Agent], why: Why) -> ChatOffered:
@@ -169,21 +180,32 @@ def _why(
     ws: Workspace,
     department: Department,
     chat: Chat,
+    waiting: Pool,
     first: Candidate,
     following: list[Candidate],
-    skipped: dict[str, int],
 ) -> Why:
     routing = department.settings.routing
-    counts = ws.indexes[department.id].counts
-    others = {name: counts[name] for name in ("offline", "away", "full") if counts[name]}
-    for reason, count in skipped.items():
-        others[reason] = others.get(reason, 0) + count
-    notes = chat.entry_notes if not first.asked else (*chat.entry_notes, "everybody able was asked before")
+    absent, online = ws.indexes[department.id].counts, waiting.counts
+    cooling = sum(1 for agent_id in chat.asked if agent_id in waiting.ranks and is_cooling(chat, agent_id))
+    others = {
+        "offline": absent["offline"],
+        "away": absent["away"],
+        "full": online["full"],
+        "lacks_skill": online["lacks_skill"],
+        "tier_closed": online["tier_closed"],
+        "declined": cooling,
+    }
+    rule, notes = f"{routing.mode}/{routing.strategy}", chat.entry_notes
+    if chat.sticky_id is not None:
+        rule = f"{routing.mode}/sticky"
+        others["sticky_wait"] = online["candidate"] - 1
+    elif first.asked:
+        notes = (*notes, "everybody able was asked before")
     return Why(
-        rule=f"{routing.mode}/{routing.strategy}",
+        rule=rule,
         rank=first.rank,
-        next=tuple(Ranked(candidate.agent.id, candidate.rank) for candidate in following),
-        others=others,
+        next=tuple([Ranked(candidate.agent.id, candidate.rank) for candidate in following]),
+        others={reason: count for reason, count in others.items() if count},
         notes=notes,
     )
 
@@ -195,37 +217,37 @@ def _newcomer(ws: Workspace) -> tuple[Emission, ...]:
         if joining:
             return joining
     for agent_id in ws.open_agents:
-        agent = ws.agents[agent_id]
         for department_id in ws.departments_of.get(agent_id, ()):
-            department = ws.departments[department_id]
             for ringing in ws.indexes[department_id].ringing:
                 chat = ws.chats[ringing.chat_id]
-                offer = chat.offer
-                assert offer is not None, "the index holds chats with an open offer"
-                if (
-                    len(offer.agent_ids) >= RING_ALL_MAX
-                    or agent_id in offer.agent_ids
-                    or agent_id in chat.asked
-                ):
+                assert chat.offer is not None, "the index holds chats with an open offer"
+                if agent_id in chat.offer.agent_ids or agent_id in chat.asked:
                     continue
-                if obstacle(department, chat, agent) is None:
-                    rank = ws.indexes[department_id].ranks[agent_id]
-                    return (_offer(ws, chat, offer.id, [agent], Why(rule="ring_all/newcomer", rank=rank)),)
+                if _can_take(ws, chat, agent_id):
+                    return (_join(ws, chat, chat.offer.id, [ws.agents[agent_id]]),)
     return ()
 
 
 def _joining(ws: Workspace, chat: Chat) -> tuple[Emission, ...]:
     """The candidates that a ring-all does not ask yet."""
     offer = chat.offer
-    if offer is None or not offer.ring_all or chat.phase != "waiting":
+    if offer is None:
         return ()
-    free = RING_ALL_MAX - len(offer.agent_ids)
-    new = (one for one in _candidates(ws, chat, {}) if not one.asked and one.agent.id not in offer.agent_ids)
-    joining = list(islice(new, max(0, free)))
-    if not joining:
-        return ()
-    why = Why(rule="ring_all/newcomer", rank=joining[0].rank)
-    return (_offer(ws, chat, offer.id, [candidate.agent for candidate in joining], why),)
+    department = ws.departments[chat.department_id]
+    new = (
+        candidate.agent
+        for candidate in candidates(ws, department, _pool_of(ws, chat), chat)
+        if not candidate.asked
+        and candidate.agent.id not in offer.agent_ids
+        and chat.sticky_id in (None, candidate.agent.id)
+    )
+    joining = list(islice(new, RING_ALL_MAX - len(offer.agent_ids)))
+    return (_join(ws, chat, offer.id, joining),) if joining else ()
+
+
+def _join(ws: Workspace, chat: Chat, offer_id: str, agents: list[Agent]) -> ChatOffered:
+    why = Why(rule="ring_all/newcomer", rank=_pool_of(ws, chat).ranks[agents[0].id])
+    return _offer(ws, chat, offer_id, agents, why)
 
 
 def _announcement(ws: Workspace) -> tuple[Emission, ...]:
@@ -234,7 +256,7 @@ def _announcement(ws: Workspace) -> tuple[Emission, ...]:
     if chat_id is None:
         return ()
     chat = ws.chats[chat_id]
-    position = bisect_left(ws.indexes[chat.department_id].waiting, place(chat)) + 1
+    position = bisect_left(ws.indexes[chat.department_id].waiting, place_of(chat)) + 1
     return (
         ChatQueued(
             chat_id=chat.id,

@@ -21,20 +21,34 @@ from schemas.events import (
     AgentConfigured,
     DepartmentConfigured,
     Event,
+    MonitorConfigured,
     Visitor,
     WorkspaceConfigured,
 )
 from schemas.notices import Notice
-from schemas.types import Channel, MissedDetail, MissedReason, MissedStatus, OfferKind, Outcome, Status
+from schemas.types import (
+    Channel,
+    MissedDetail,
+    MissedReason,
+    MissedStatus,
+    OfferKind,
+    Outcome,
+    Status,
+    WithdrawReason,
+)
 from services.router.core.index import DepartmentIndex
+from services.router.core.last_agents import LastAgent, LastAgents
 from services.router.core.timers import Agenda, DeadlineReached, Due
 
 Phase = Literal["bot", "waiting", "owned", "closed"]
 Answer = Literal["declined", "timed_out", "no_reply"]
+ParticipantRole = Literal["participant", "monitor"]
 Emission = Decision | Notice
 """What the router says: one record on the routing or the notices topic."""
 Timers = dict[str, tuple[int, int]]
 """Armed timers by key: (due on the deadline clock, creation number)."""
+Watch = tuple[str, str]
+"""What a monitor and the chats it matches have in common: kind and value, in the form that is compared."""
 
 
 @dataclass(slots=True)
@@ -46,6 +60,26 @@ class Offer:
     ring_all: bool
     opened_ms: int
     agent_ids: list[str]
+
+    @property
+    def takes_room(self) -> bool:
+        """Whether it counts as load of those who are asked."""
+        return not self.ring_all and self.kind != "invite"
+
+
+@dataclass(slots=True)
+class Transfer:
+    """A transfer under way: the owner keeps the chat until somebody takes it."""
+
+    requested_ms: int
+    to_agent_id: str | None = None
+    to_department_id: str | None = None
+    message: str | None = None
+    asked: dict[str, Answer] = field(default_factory=dict)
+    refusal: WithdrawReason | None = None
+    """How the last offer ended."""
+    offer: Offer | None = None
+    """None only until the step's drain asks the next candidate, or gives up."""
 
 
 @dataclass(slots=True)
@@ -89,7 +123,7 @@ class Chat:
     rung: bool = False
     rang_out: bool = False
     served_ids: list[str] = field(default_factory=list)
-    participant_ids: list[str] = field(default_factory=list)
+    participant_ids: dict[str, ParticipantRole] = field(default_factory=dict)
     ending_by: str | None = None
     start_agents: tuple[AvailableAgent, ...] = ()
     start_count: int = 0
@@ -99,11 +133,28 @@ class Chat:
     notified: bool = False
     tags: tuple[str, ...] = ()
     timers: Timers = field(default_factory=dict)
+    visitor_gone: bool = False
+    """The visitor left or ended the chat, and nothing was heard of them since."""
+    inbox_agent_id: str | None = None
+    watchers: dict[str, str] = field(default_factory=dict)
+    """The monitors that match, with their owners."""
+    transfer: Transfer | None = None
+    invite: Offer | None = None
+    invited_ids: list[str] = field(default_factory=list)
+    """Who accepted an invitation: after leaving they may join again."""
+    sticky_id: str | None = None
+    """The agent its visitor had last, while it waits for nobody else."""
 
     @property
     def live(self) -> bool:
         """Whether the conversation goes on."""
         return self.phase != "closed"
+
+    @property
+    def offers(self) -> list[Offer]:
+        """All open offers: the queue's, the transfer's, the invitation."""
+        transfer = None if self.transfer is None else self.transfer.offer
+        return [offer for offer in (self.offer, transfer, self.invite) if offer is not None]
 
 
 @dataclass(slots=True)
@@ -155,6 +206,14 @@ class Department:
 
 
 @dataclass(slots=True)
+class Monitor:
+    """A watch that one agent keeps on another, or on a visitor."""
+
+    id: str
+    settings: MonitorConfigured
+
+
+@dataclass(slots=True)
 class Profile:
     """What belongs to the workspace itself."""
 
@@ -173,7 +232,7 @@ class Counts:
     decided: int = 0
 
 
-Entity = Profile | Counts | Department | Rota | Agent | Chat
+Entity = Profile | Counts | Department | Rota | Agent | Chat | Monitor | LastAgent
 """What is stored, each in a changelog record of its own."""
 
 
@@ -189,13 +248,19 @@ class Workspace:
         self.rotas: dict[str, Rota] = {}
         self.agents: dict[str, Agent] = {}
         self.chats: dict[str, Chat] = {}
+        self.monitors: dict[str, Monitor] = {}
+        self.last_agents = LastAgents()
         # indexes
         self.indexes: dict[str, DepartmentIndex] = {}
         self.departments_of: dict[str, list[str]] = {}
         self.owned: dict[str, dict[str, None]] = {}
         self.ringing: dict[str, dict[str, None]] = {}
+        self.joined: dict[str, dict[str, None]] = {}
+        self.transferring: dict[str, None] = {}
         self.blocked: dict[tuple[int, int], dict[int, None]] = {}
         """Prefixes of blocked networks by IP version and number of host bits."""
+        self.watches: dict[Watch, dict[str, None]] = {}
+        """The monitors that are on, by what they watch."""
         self.cards: dict[str, AvailableAgent] = {}
         self.mail_plans: dict[str, MailPlan] = {}
         # the step under way
@@ -206,12 +271,23 @@ class Workspace:
         self.request_id = ""
         self.event: Event | DeadlineReached | None = None
         self.accepted: str | None = None
-        self.open_chats: dict[str, None] = {}
+        self.open_departments: dict[str, None] = {}
+        """Those where somebody may have become a candidate for a chat that rings nobody."""
         self.open_agents: dict[str, None] = {}
+        """Those who have more room than before."""
+        self.open_chats: dict[str, None] = {}
+        """Those that others may join a ring-all of, or that wait for one agent."""
+        self.doubtful: dict[str, None] = {}
+        """Bot transfers that may have nobody left."""
+        self.turned_away: dict[str, None] = {}
         self.unannounced: dict[str, None] = {}
         self.moved: dict[str, None] = {}
+        self.rewatch: dict[str, None] = {}
+        self.unsettled: dict[str, None] = {}
+        """Chats whose transfer lost its offer, or whose new owner is a participant still."""
         # what has to be stored
-        self.changed: dict[tuple[type, str], Entity] = {}
+        self.changed: dict[tuple[type, str], Entity | None] = {}
+        """None: it is gone."""
 
     @property
     def default_id(self) -> str:
@@ -236,10 +312,19 @@ class Workspace:
         self.cause = cause
         self.position = position
         self.event = event
-        self.open_chats.clear()
+        self.forget_step()
+
+    def forget_step(self) -> None:
+        """Empties the lists of what became possible."""
+        self.open_departments.clear()
         self.open_agents.clear()
+        self.open_chats.clear()
+        self.doubtful.clear()
+        self.turned_away.clear()
         self.unannounced.clear()
         self.moved.clear()
+        self.rewatch.clear()
+        self.unsettled.clear()
 
     def agent(self, agent_id: str | None) -> Agent | None:
         """The agent, unless unknown or removed."""
@@ -262,6 +347,10 @@ class Workspace:
     def touch(self, entity: Entity) -> None:
         """Notes that an entity has to be stored."""
         self.changed[entity.__class__, entity.id] = entity
+
+    def forget(self, entity: Chat | Monitor | LastAgent) -> None:
+        """Notes that an entity is gone, and is stored no longer."""
+        self.changed[entity.__class__, entity.id] = None
 
     def arm(self, entity: Chat | Agent, key: str, after_s: float) -> None:
         """Sets a timer anew on the deadline clock, at least a millisecond ahead, so time always passes; 0 seconds means never."""

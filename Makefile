@@ -13,7 +13,7 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 UV = $(shell command -v uv 2>/dev/null || echo $(VENV)/bin/uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-faults simulate check bench generate lock
+.PHONY: help install demo test test-faults simulate theory repeatable check bench generate lock
 
 help: ## say what each of these does
 	@exec sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F "|" '{printf "%-17s %s\n", $$1, $$2}'
@@ -53,6 +53,12 @@ test-faults: $(INSTALLED) ## break a real cluster on purpose, for minutes, and c
 
 simulate: $(INSTALLED) ## step the runner through many more seeds on all cores; SEEDS=20000, or SEED=7 for one of them again
 	@exec $(VENV)/bin/python -m tests.simulation $(SEED) --seeds $(or $(SEEDS),20000)
+
+theory: $(INSTALLED) ## compare the router's waits with a queue recursion's, and those with Erlang's formulas, at 500,000 arrivals
+	@exec $(VENV)/bin/python -m tests.theory --arrivals $(or $(ARRIVALS),500000)
+
+repeatable: $(INSTALLED) ## decide one day of 20,000 chats in memory, offline and on Kafka, and compare every byte; CHATS=2000 for fewer
+	@exec env REPEATABLE_CHATS=$(or $(CHATS),20000) $(VENV)/bin/pytest --durations=0 tests/end_to_end/test_repeatable.py
 
 check: $(INSTALLED) ## lint, format, types, import rules, Dockerfile, compose file
 	$(VENV)/bin/ruff check

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import core, day, latency, recovery, rows, speed
+from bench import core, cost, day, latency, recovery, rows, speed
 from bench.contender import PEERS_PYTHON
 
 PAIRS_OF_DAYS = 6
@@ -33,6 +33,7 @@ def main() -> None:
         found += latency.measure(status.update)
         found += recovery.measure(status.update)
         found += core.measure(one_day)
+        found += cost.measure()
     rows.keep(found)
     rows.show(found, console)
     console.print(f"Kept in {rows.RESULTS}.")

@@ -26,9 +26,8 @@ SPAN_MS = 1_200_000
 """The chats began within so long before now."""
 
 
-def batches(now_ms: int) -> Iterator[list[Change]]:
-    """Give the changelog records of one transaction after another; at the end 100,000 chats are live."""
-    partition = Partition(PARTITION)
+def batches(now_ms: int, partition: Partition) -> Iterator[list[Change]]:
+    """Give the changelog records of one transaction after another; at the end 100,000 chats are live in the partition."""
     changelog = Changelog(partition)
     total = WORKSPACES * (2 + 2 * AGENTS_PER_WORKSPACE) + 2 * CHATS
     for offset, (workspace_id, event) in enumerate(_events(partition)):

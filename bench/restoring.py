@@ -20,6 +20,7 @@ from bench.rows import Row
 from schemas.topics import ROUTER_STATE
 from services.local.settings import LocalSettings
 from services.local.supervisor import Supervisor
+from services.router.core.partition import Partition
 from services.router.processor import RouterProcessor
 from services.runtime.broker import Row as Stored
 from services.runtime.kafka import KafkaChangelog, KafkaWriter, SystemClock
@@ -64,7 +65,7 @@ async def _fill(settings: RuntimeSettings) -> int:
     await writer.start()
     written = 0
     try:
-        for changes in live_chats.batches(int(time.time() * 1000)):
+        for changes in live_chats.batches(int(time.time() * 1000), Partition(live_chats.PARTITION)):
             await writer.begin()
             for delivery in await writer.send(ROUTER_STATE, [Stored(*change) for change in changes]):
                 await delivery

@@ -46,7 +46,7 @@ CHANNELS: tuple[Channel, ...] = (
         topic=topics.NOTICES,
         holds="what may have to be mailed, CRM requests and settings",
         written_by="router, in transactions",
-        read_by="notifier, crm_sync",
+        read_by="notifier, crm_sync, transcript's archive",
         members=get_args(Notice),
     ),
     Channel(

@@ -298,7 +298,7 @@ class TransferFailed(Caused):
 
 @dataclass(frozen=True, slots=True)
 class ParticipantJoined(Caused):
-    """Another agent takes part, or watches."""
+    """Another agent takes part; with role=monitor they watch, and only they may know."""
 
     TYPE: ClassVar = "participant.joined.v1"
     AUDIENCE: ClassVar[Audience] = "owner"
@@ -309,7 +309,7 @@ class ParticipantJoined(Caused):
 
 @dataclass(frozen=True, slots=True)
 class ParticipantLeft(Caused):
-    """A joined agent left."""
+    """A joined agent left; with role=monitor only they may know."""
 
     TYPE: ClassVar = "participant.left.v1"
     AUDIENCE: ClassVar[Audience] = "owner"
@@ -320,7 +320,7 @@ class ParticipantLeft(Caused):
 
 @dataclass(frozen=True, slots=True)
 class MonitorMatched(Caused):
-    """A live chat is watched."""
+    """A live chat is watched. Only the monitor's owner may know."""
 
     TYPE: ClassVar = "monitor.matched.v1"
     AUDIENCE: ClassVar[Audience] = "owner"
@@ -331,7 +331,7 @@ class MonitorMatched(Caused):
 
 @dataclass(frozen=True, slots=True)
 class MonitorUnmatched(Caused):
-    """A chat is no longer watched."""
+    """A chat is no longer watched. Only the monitor's owner may know."""
 
     TYPE: ClassVar = "monitor.unmatched.v1"
     AUDIENCE: ClassVar[Audience] = "owner"

@@ -23,7 +23,7 @@ _ATTRIBUTES = {
     "type": "The type of `data`. A reader skips types it does not know.",
     "time": "When the publisher says it happened, RFC 3339. Routing goes by the broker's append time.",
     "workspaceid": "The workspace, which is also the record's key.",
-    "audience": "Who may see it: frontends must filter by it. A monitor's decisions go to the monitor's owner only.",
+    "audience": "Who may see it: frontends must filter by it. The `owner` is the chat's; of a monitor's decisions (`monitor.*`, and `participant.*` with role=monitor) it is the monitor's owner alone.",
     "data": "What happened.",
 }
 _SAID_BY_THE_SERVICES = {

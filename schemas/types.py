@@ -4,7 +4,7 @@ All times inside the services are integer milliseconds since the epoch; settings
 """
 
 from datetime import UTC, datetime
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -25,11 +25,20 @@ def _known_zone(name: str) -> str:
     return name
 
 
+MAPPED_PREFIX = 96
+"""IPv6 addresses below ::ffff:0:0/96 are IPv4 ones, as some servers write them (RFC 4291, section 2.5.5.2)."""
+
+
 def _network(text: str) -> str:
     try:
-        return str(ip_network(text, strict=False))
+        network = ip_network(text, strict=False)
     except ValueError:
         raise ValueError("an IP address or a CIDR range was expected") from None
+    if isinstance(network, IPv6Network) and network.prefixlen >= MAPPED_PREFIX:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            network = IPv4Network((mapped, network.prefixlen - MAPPED_PREFIX))
+    return str(network)
 
 
 WITHOUT_NUL = r"^[^\x00]*$"

@@ -33,12 +33,20 @@ async def publish(producer: AIOKafkaProducer, kind: str, **data: Any) -> None:
 
 
 async def decisions(consumer: AIOKafkaConsumer) -> AsyncIterator[dict[str, Any]]:
-    """Give our workspace's decisions. Filter by `audience` before showing one: this console is an agent's."""
+    """Give our workspace's decisions that the agent may see."""
     async for record in consumer:
         if record.key == WORKSPACE.encode():
             decision = json.loads(record.value)
-            if decision["audience"] in ("agents", "owner"):
+            if is_for_agent(decision):
                 yield decision
+
+
+def is_for_agent(decision: dict[str, Any]) -> bool:
+    """Filter by `audience` before showing a decision; what is about a monitor is for the monitor's owner alone."""
+    data = decision["data"]
+    if decision["type"].startswith("monitor.") or data.get("role") == "monitor":
+        return AGENT in (data.get("owner_agent_id"), data.get("agent_id"))
+    return decision["audience"] in ("agents", "owner")  # the only chat here is the agent's own
 
 
 async def configure(producer: AIOKafkaProducer) -> None:

@@ -72,10 +72,10 @@ FIXED_IN_LOG = ("requested", "bot_transfers", "visitors_gone", "accepts", "decli
 FIXED_IN_SCENARIO = ("requested", "agents_online")
 
 _OF_A_LOG = (
-    "= is fixed by the log: people do again what they did, at the same moment. So a chat can be accepted no sooner"
-    " than it was, and an answer only fits the offer it was given to: {after:,} answers met no open offer, {before:,}"
-    " under the settings in the log. Where that number has grown, the waits and what became of the chats say little"
-    " about what people would have done: act a scenario out with --scenario."
+    "= is fixed by the log: people do again what they did, at the same moment. No chat can be accepted before it was, so"
+    " only mode auto gives it to an agent sooner. An answer only fits the offer it was given to: {after:,} answers met no"
+    " open offer, {before:,} under the log's own settings, and nobody answers what was offered instead. What people would"
+    " have done, a scenario acted out afresh shows: --scenario."
 )
 _OF_A_SCENARIO = (
     "= is fixed by the scenario: who comes when with what, who works when, and how each of them is wont to react."
@@ -130,9 +130,9 @@ def compare(
 ) -> Comparison:
     """Run a day under its own settings and under others. Raises LocalError where there is nothing to compare."""
     before = observe(run({}))
-    if not before.waits and not before.figures(target_s=target_s).requested:
+    if not before.figures(target_s=target_s).requested:
         raise LocalError(
-            "No chat is requested up to there: compare a file that holds some, and leave --until out or name a later time."
+            "There is nothing to compare: no chat is requested in the file, or none up to --until."
         )
     unknown = sorted(overrides.keys() - before.department_ids)
     if unknown:

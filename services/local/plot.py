@@ -8,6 +8,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
+from textwrap import shorten
 from typing import Literal, TypeAlias
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -41,6 +43,7 @@ _TICKS_S = (
 )
 _TIME_TICKS_MAX = 9
 _VALUE_TICKS_MAX = 6
+_TITLE_CHARS_MAX = 100
 _WIDTH, _LEFT, _RIGHT = 960, 72, 24
 _TOP, _PANEL, _GAP = 84, 210, 64
 
@@ -113,13 +116,25 @@ def draw(comparison: Comparison) -> str:
     days: dict[Run, Day] = {"before": comparison.before, "after": comparison.after}
     axis = _axis(list(days.values()))
     panels = [
-        _panel("Wait for an agent, of chats that were answered, by when they began to wait", "p90", "s",
-               {run: _waits(day, axis) for run, day in days.items()}, axis, top=_TOP),
-        _panel("Chats waiting", "most at once", "chats",
-               {run: _queue(day, axis) for run, day in days.items()}, axis, top=_TOP + _PANEL + _GAP),
-    ]  # fmt: skip
+        _panel(
+            "Wait for an agent, of chats that were answered, by when they began to wait",
+            "p90",
+            "s",
+            {run: _waits(day, axis) for run, day in days.items()},
+            axis,
+            top=_TOP,
+        ),
+        _panel(
+            "Chats waiting",
+            "most at once",
+            "chats",
+            {run: _queue(day, axis) for run, day in days.items()},
+            axis,
+            top=_TOP + _PANEL + _GAP,
+        ),
+    ]
     return _ENVIRONMENT.get_template("what_if.svg").render(
-        title=f"What if {comparison.wanted}?",
+        title=shorten(f"What if {comparison.wanted}?", _TITLE_CHARS_MAX, placeholder=" …"),
         names=dict(zip(days, comparison.names, strict=True)),
         panels=panels,
         times=axis.ticks(),
@@ -179,7 +194,7 @@ def _queue(day: Day, axis: _Axis) -> dict[Kind, _Values]:
         bounds = [begin_ms, *moments[first + 1 : last], end_ms]
         spent = sum(
             length * (until_ms - from_ms)
-            for length, from_ms, until_ms in zip(lengths[first:last], bounds, bounds[1:], strict=True)
+            for length, (from_ms, until_ms) in zip(lengths[first:last], pairwise(bounds), strict=True)
         )
         high.append(max(lengths[first:last]))
         mean.append(spent / axis.interval_ms)

@@ -138,6 +138,8 @@ class Changelog:
         if scope == "clock":
             partition.clock = _STORED[scope].loads(value)
             return
+        if scope != "seen" and scope not in _STORED:
+            raise Damaged("a kind of value that this version does not know")
         workspace_id, entity_id = map(unquote, rest)
         if scope == "seen":
             self._stored_seen.append((workspace_id, entity_id, _chunk(value)))

@@ -9,6 +9,7 @@ from schemas import codec
 from schemas.envelope import PartitionEnvelope
 from services.router.changelog import Changelog
 from services.router.core.partition import Entry, Partition
+from services.router.estimates import Estimates
 from services.router.records import encode_emitted
 from services.runtime.ports import Change, InputRecord, OutputRecord
 
@@ -18,6 +19,7 @@ class RouterProcessor:
 
     def __init__(self, number: int) -> None:
         self.partition = Partition(number)
+        self.estimates = Estimates()
         self._changelog = Changelog(self.partition)
 
     def restore(self, key: bytes, value: bytes) -> None:
@@ -30,7 +32,9 @@ class RouterProcessor:
 
     def process(self, record: InputRecord) -> Iterable[OutputRecord]:
         """Decides one record; raises `Poison` or `UnknownType`, having changed nothing, when it can't be read."""
-        return list(map(encode_emitted, self.partition.apply(read_entry(record))))
+        emitted = self.partition.apply(read_entry(record))
+        self.estimates.hear(emitted)
+        return list(map(encode_emitted, emitted))
 
     def changes(self) -> Iterable[Change]:
         """Every entity that changed since the last call."""

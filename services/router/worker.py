@@ -35,10 +35,12 @@ class RouterSettings(RuntimeSettings):
 
 
 def observe(partition: int, processor: Processor, metrics: Metrics) -> None:
-    """Sets the gauge of how long the oldest due deadline has waited to fire, after a batch."""
+    """After a batch: how long the oldest due deadline has waited to fire, and how far announced waiting times were off."""
     assert isinstance(processor, RouterProcessor), "the router's partitions run the router's processor"
     late_ms = processor.partition.deadline_lag_ms(now_ms())
     metrics.set("deadline_lag_seconds", late_ms / 1000, partition=str(partition))
+    for error_s in processor.estimates.errors():
+        metrics.observe("estimated_wait_error_seconds", error_s)
 
 
 async def run(settings: RouterSettings, stop: asyncio.Event) -> None:

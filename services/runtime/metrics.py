@@ -24,6 +24,7 @@ MetricName: TypeAlias = Literal[
     "decision_latency_seconds",
     "lag_records",
     "deadline_lag_seconds",
+    "estimated_wait_error_seconds",
     "ticks",
     "ticks_failed",
     "partitions_assigned",
@@ -53,6 +54,7 @@ MetricName: TypeAlias = Literal[
 Kind: TypeAlias = Literal["counter", "gauge", "histogram", "ages"]
 
 _FAST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_WAITS_S = (1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 _SLOW_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
@@ -92,6 +94,14 @@ DEFINITIONS: tuple[Definition, ...] = (
         "How long the oldest due deadline has been waiting to fire.",
         "seconds",
         ("partition",),
+    ),
+    Definition(
+        "estimated_wait_error_seconds",
+        "histogram",
+        "How far an announced waiting time was from the real one.",
+        "seconds",
+        (),
+        _WAITS_S,
     ),
     Definition("ticks", "counter", "Ticks appended."),
     Definition("ticks_failed", "counter", "Ticks that could not be appended in time."),

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from schemas.codec import Poison, UnknownType
+from schemas.stored import Damaged
 from services.runtime.broker import Batch, Changelog, Clock, Delivery, Inputs, Offsets, Row, Writer
 from services.runtime.deadletter import DeadLetterLimit, dead_letter
 from services.runtime.failures import TaskCorrupted, TaskMigrated, WorkerFailed
@@ -190,6 +191,11 @@ class PartitionTask:
         changelog = ports.changelog()
         try:
             keys = await restore(changelog, processor, progress=self._progress, clock=ports.clock)
+        except Damaged as error:
+            raise WorkerFailed(
+                f"{self._changelog} partition {self.partition} can't be read ({error}): it was written by a newer "
+                "version, or is damaged."
+            ) from error
         finally:
             await changelog.close()
         seconds = ports.clock.monotonic_s() - started_s

@@ -1,4 +1,4 @@
-"""Feeds the archive: reads the five topics from the offsets the archive holds, and writes batch after batch.
+"""Feeds the archive: reads the six topics from the offsets the archive holds, and writes batch after batch.
 
 The one rule: nothing is remembered between batches but the offsets; after any failure they are read from the database again.
 """

@@ -7,22 +7,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import RowMapping, and_, exists, false, select
+from sqlalchemy import RowMapping, and_, exists, false, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.transcript import tables
 
 MESSAGES_SHOWN_MAX = 5_000
 """Messages on one page; the mail and the topic hold all of them."""
+REPLIES_SHOWN_MAX = 100
+"""Answers by e-mail on one page, the latest ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArchivedChat:
-    """One revision of a chat. `complete`: all parts of its transcript have arrived; `cut`: it has more messages than shown."""
+    """One revision of a chat. `complete`: all parts of its transcript have arrived; `cut`: it has more messages than shown.
+
+    `replies` are the answers by e-mail, whatever the revision, each with the result of its mail: sent, failed (to anybody), or None.
+    """
 
     chat: Mapping[str, Any]
     tags: tuple[str, ...]
     messages: tuple[RowMapping, ...]
+    replies: tuple[RowMapping, ...]
     complete: bool
     cut: bool
 
@@ -52,14 +58,33 @@ async def read_chat(
         )
         messages = said.mappings().all() if complete else []
         tags = await connection.scalar(select(tables.conversations.c.tags).filter_by(**of_chat))
+        replies = await _replies(connection, of_chat)
         known = await _with_request(connection, chat)
     return ArchivedChat(
         chat=known,
         tags=tuple(tags or ()),
         messages=tuple(messages[:MESSAGES_SHOWN_MAX]),
+        replies=replies,
         complete=complete,
         cut=len(messages) > MESSAGES_SHOWN_MAX,
     )
+
+
+async def _replies(connection: AsyncConnection, of_chat: dict[str, str]) -> tuple[RowMapping, ...]:
+    """The latest answers by e-mail, oldest first, with what became of each."""
+    r, x = tables.replies.c, tables.deliveries.c
+    result = (
+        select(func.min(x.result))  # of "failed" and "sent" the first in the alphabet
+        .where(x.workspace_id == r.workspace_id, x.notice_id == r.notice_id)
+        .scalar_subquery()
+    )
+    found = await connection.execute(
+        select(r.agent_name, r.at_ms, r.text, result.label("result"))
+        .filter_by(**of_chat)
+        .order_by(r.at_ms.desc(), r.notice_id.desc())
+        .limit(REPLIES_SHOWN_MAX)
+    )
+    return tuple(reversed(found.mappings().all()))
 
 
 async def _with_request(connection: AsyncConnection, chat: RowMapping) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Turns records of the five topics into rows of the archive.
+"""Turns records of the six topics into rows of the archive.
 
 The one rule: the same record gives the same rows, and writing them again changes nothing.
 """
@@ -20,6 +20,7 @@ from schemas.decisions import (
 )
 from schemas.envelope import Envelope, to_ms
 from schemas.events import ChatFeedback, ChatNoteAdded, ChatRequested
+from schemas.notices import NoticeReply
 from schemas.outcomes import CrmSettled, MailSettled
 from schemas.transcripts import TranscriptCompleted
 from schemas.types import MissedStatus
@@ -27,14 +28,15 @@ from services.runtime.ports import InputRecord
 from services.transcript import tables
 from services.transcript.parts import parse_ms
 
-TOPICS = (topics.EVENTS, topics.ROUTING, topics.TRANSCRIPTS, topics.DELIVERIES, topics.ACTIVITIES)
-_CODECS = dict(
-    zip(
-        TOPICS,
-        (codec.events, codec.decisions, codec.transcripts, codec.deliveries, codec.activities),
-        strict=True,
-    )
-)
+_CODECS = {
+    topics.EVENTS: codec.events,
+    topics.ROUTING: codec.decisions,
+    topics.NOTICES: codec.notices,
+    topics.TRANSCRIPTS: codec.transcripts,
+    topics.DELIVERIES: codec.deliveries,
+    topics.ACTIVITIES: codec.activities,
+}
+TOPICS = tuple(_CODECS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ def rows(record: InputRecord) -> list[Row]:
             return _transcript(envelope, envelope.data)
         case MailSettled() | CrmSettled():
             return [_outcome(envelope)]
+        case NoticeReply():
+            return [_reply(envelope, envelope.data)]
         case _:
             return _decision(envelope)
 
@@ -183,6 +187,19 @@ def _transcript(envelope: Envelope[str, Any], data: TranscriptCompleted) -> list
         for position, message in enumerate(data.messages)
     ]
     return [head, Row(tables.transcripts, {**part, "event_id": envelope.id}), *said]
+
+
+def _reply(envelope: Envelope[str, Any], data: NoticeReply) -> Row:
+    values = {
+        "workspace_id": envelope.workspaceid,
+        "notice_id": data.notice_id,
+        "chat_id": data.chat_id,
+        "at_ms": to_ms(envelope.time),
+        "agent_id": data.agent.id,
+        "agent_name": data.agent.name,
+        "text": data.text,
+    }
+    return Row(tables.replies, values)
 
 
 def _outcome(envelope: Envelope[str, Any]) -> Row:

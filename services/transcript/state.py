@@ -81,8 +81,8 @@ class Closing:
 class Head:
     """A conversation without its messages.
 
-    `deleted`: taken out of the inbox while a bot goes on, so its closing will be final. `done_offset`: where the last final closing
-    was decided (-1: none).
+    `deleted`: taken out of the inbox while a bot goes on, so its closing will be final, unless that bot asks for people again.
+    `done_offset`: where the last final closing was decided (-1: none).
     """
 
     requests: dict[int, Request] = field(default_factory=dict)

@@ -182,6 +182,21 @@ deliveries = Table(
 )
 """What became of each mail (chat.deliveries.v1); the recipient is a hash."""
 
+replies = Table(
+    "replies",
+    metadata,
+    Column("workspace_id", String(128), nullable=False),
+    Column("notice_id", String(128), nullable=False),
+    Column("chat_id", String(128), nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("agent_id", String(128), nullable=False),
+    Column("agent_name", String(256), nullable=False),
+    Column("text", Text, nullable=False),
+    PrimaryKeyConstraint("workspace_id", "notice_id", name="pk_replies"),
+    Index("ix_replies_chat", "workspace_id", "chat_id", "at_ms"),
+)
+"""Answers to missed chats by e-mail (chat.notices.v1); what became of each stands in `deliveries`, by its notice."""
+
 activities = Table(
     "activities",
     metadata,

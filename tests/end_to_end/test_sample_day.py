@@ -12,13 +12,21 @@ import orjson
 import pytest
 
 from schemas import codec
+from schemas.decisions import ChatMissed
 from schemas.topics import ACTIVITIES, DELIVERIES, NOTICES, ROUTING, TRANSCRIPTS
+from schemas.transcripts import TranscriptCompleted
 from services.crm_sync.connectors.embedded import EmbeddedCrm, FeedFilter
 from services.local import sample_day
 from services.local.arrivals import built_in_curve
 from services.local.demo import PACE, TICK_INTERVAL_MS, Outcome, act_out
 from services.local.docs import EXAMPLE
+from services.local.export import export
 from services.local.installation import Installation
+from services.local.story import chat_log, why_not
+from services.local.story.chat_log import ChatLog
+from services.local.story.teller import tell
+from services.local.story.why_not import Moment
+from services.local.story.words import Words
 from services.local.topic_log import TopicLog
 from services.runtime.ports import InputRecord
 
@@ -130,6 +138,29 @@ def test_the_checker_finds_nothing_by_its_own_command(installation: Installation
         timeout=LIMIT_S,
         capture_output=True,
     )
+
+
+def test_a_chats_story_from_the_topics_is_the_one_from_the_exported_log(
+    installation: Installation, records: dict[str, list[InputRecord]], tmp_path: Path
+) -> None:
+    decided = [codec.decisions.decode(record.value) for record in records[ROUTING]]
+    missed = next(each for each in decided if isinstance(each.data, ChatMissed) and each.data.why.others)
+    workspace_id, chat_id = missed.workspaceid, missed.data.chat_id
+    path = tmp_path / "events.jsonl"
+
+    async def read() -> tuple[ChatLog, list[Moment]]:
+        path.write_bytes(b"".join(await export(installation.bootstrap)))
+        log = await chat_log.from_topics(installation.bootstrap, chat_id, workspace_id=workspace_id)
+        return log, await why_not.in_topics(installation.bootstrap, log, min(log.ws.agents))
+
+    log, moments = asyncio.run(read())
+    assert any(isinstance(fact.data, TranscriptCompleted) for fact in log.effects)
+    filed = chat_log.from_file(path, chat_id, workspace_id=workspace_id)
+    assert why_not.in_file(path, filed, min(log.ws.agents)) == moments
+    log.effects.clear()
+    story = [line.text for line in tell(log, Words(log.ws, "en"))]
+    assert [line.text for line in tell(filed, Words(filed.ws, "en"))] == story
+    assert any(text.startswith("MISSED: ") for text in story)
 
 
 def test_links_open_and_pages_answer(

@@ -31,10 +31,10 @@ from tests.faults.effect_workers import (
 
 pytestmark = [pytest.mark.faults, pytest.mark.kafka, pytest.mark.timeout(900)]
 
-POSTS = 2_000 if LONG else 400
-KILLS = 8 if LONG else 3
-AWAY_POSTS = 400 if LONG else 100
-SHARED_POSTS = 500 if LONG else 300
+POSTS = 2_000 if LONG else 200
+KILLS = 8 if LONG else 2
+AWAY_POSTS = 400 if LONG else 60
+SHARED_POSTS = 500 if LONG else 150
 CHATS_EACH = 3
 """Chats of one visitor, who is new at the first of them: they make one lead."""
 GROUP = "chat-crm-sync"

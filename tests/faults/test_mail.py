@@ -37,12 +37,12 @@ from tests.notifier.sink import Sink
 
 pytestmark = [pytest.mark.faults, pytest.mark.kafka, pytest.mark.timeout(900)]
 
-MAILS = 2_000 if LONG else 600
-KILLS = 8 if LONG else 3
+MAILS = 2_000 if LONG else 300
+KILLS = 8 if LONG else 2
 GROUP = "chat-notifier"
 CIRCUIT_OPEN_MS = 300
 OPEN_TIMES = 10
-AWAY_MAILS = 400 if LONG else 100
+AWAY_MAILS = 400 if LONG else 60
 SHARED_EFFECTS = 500
 SLOW_EVERY, SLOW_S = 20, 2.5
 """Some mails take longer than a rebalance waits."""

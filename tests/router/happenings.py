@@ -5,11 +5,11 @@ the length. (Drawn choice by choice, long days overrun Hypothesis's buffer, and 
 the router's answers, such as offer ids, is looked up when the day is played.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 from hypothesis import strategies as st
 
@@ -43,6 +43,14 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """One of those who own a chat wants to hand it on, or asks somebody to join."""
+
+    which: int
+    request: e.ChatTransferRequested | e.ChatInviteRequested
+
+
+@dataclass(frozen=True, slots=True)
 class Pass:
     """Time passes; in a log with ticks, with so many of them."""
 
@@ -55,7 +63,7 @@ class Repeat:
     """A publisher sends its last event again."""
 
 
-Happening = e.Event | Answer | Reply | Pass | Repeat
+Happening = e.Event | Answer | Reply | Share | Pass | Repeat
 
 TIME_OUTS_S = (0.0, 1.0, 3.0, 5.0, 30.0, 60.0)
 DAY_MAX = 120
@@ -70,7 +78,11 @@ BRIEF_HOURS = e.Hours((e.Span("mon", "09:00", "09:01"),), ("2026-11-30",))
 
 
 class Dice:
-    """Draws happenings from a seed."""
+    """Draws happenings from a seed, about the people, departments and chats it is told of."""
+
+    agents: tuple[str, ...] = AGENTS
+    departments: tuple[str, ...] = DEPARTMENTS
+    chats: Sequence[str] = CHATS
 
     def __init__(self, seed: int) -> None:
         self.rng = Random(seed)
@@ -80,19 +92,21 @@ class Dice:
         return tuple(self.one(names) for _ in range(self.rng.randint(0, most)))
 
     def anybody(self) -> str:
-        return self.one((*AGENTS * 5, "ghost"))
+        return self.one((*self.agents * 5, "ghost"))
+
+    def time_out(self) -> float:
+        return self.one(TIME_OUTS_S)
+
+    def hours(self) -> e.Hours | None:
+        return self.one((None, None, None, BRIEF_HOURS))
 
     def routing(self) -> e.Routing:
-        one = self.one
-
-        def time_out() -> float:
-            return one(TIME_OUTS_S)
-
+        one, time_out = self.one, self.time_out
         return e.Routing(
             mode=one(("offer", "offer", "ring_all", "auto")),
             strategy=one(("least_loaded", "round_robin", "longest_idle", "tiers")),
             tiers=tuple(
-                e.Tier(self.some(*AGENTS, most=2), time_out()) for _ in range(self.rng.randint(0, 3))
+                e.Tier(self.some(*self.agents, most=2), time_out()) for _ in range(self.rng.randint(0, 3))
             ),
             offer_timeout_s=time_out(),
             wait_timeout_s=time_out(),
@@ -101,7 +115,7 @@ class Dice:
             wrap_up_s=time_out(),
             idle_close_s=one((0.0, 10.0)),
             max_queue=one((0, 0, 0, 1, 3)),
-            overflow_department_id=one((None, None, *DEPARTMENTS)),
+            overflow_department_id=one((None, None, *self.departments)),
             channel_cost=one(COSTS),
             no_answer_limit=one((0, 0, 1, 2)),
             offline_grace_s=time_out(),
@@ -109,25 +123,27 @@ class Dice:
             priority_head_start_s=one(({}, {"vip": 10.0})),
             skills_relax_s=time_out(),
             after_hours=one(("miss", "queue")),
+            sticky=one(("none", "none", "last_agent")),
+            sticky_wait_s=time_out(),
         )
 
     def department(self) -> e.DepartmentConfigured:
         return e.DepartmentConfigured(
-            department_id=self.one(DEPARTMENTS),
+            department_id=self.one(self.departments),
             name="Name",
             visibility=self.one(("public", "public", "private")),
             enabled=self.one((True, True, True, False)),
-            agent_ids=self.some(*AGENTS, "ghost", most=4),
+            agent_ids=self.some(*self.agents, "ghost", most=4),
             routing=self.routing(),
             email=self.one((e.EmailSettings(), EMAIL)),
-            hours=self.one((None, None, None, BRIEF_HOURS)),
+            hours=self.hours(),
         )
 
     def agent(self) -> e.AgentConfigured:
         return e.AgentConfigured(
-            agent_id=self.one(AGENTS),
+            agent_id=self.one(self.agents),
             name="Name",
-            role=self.one(("agent", "admin")),
+            role=self.one(("agent", "agent", "supervisor", "admin")),
             max_chats=self.one((1, 1, 2, 3, 0)),
             skills=self.one(({}, {"tax": 1.0}, {"tax": 0.0})),
             languages=self.one(((), ("ja",), ("ja", "ja"))),
@@ -139,11 +155,11 @@ class Dice:
 
     def request(self) -> e.ChatRequested:
         return e.ChatRequested(
-            chat_id=self.one((NEW,) * 11 + CHATS[:1]),
+            chat_id=self.one((NEW,) * 11 + (*self.chats[:1],)),
             channel=self.one(("web", "web", "email", "line")),
             question="How?",
             visitor=e.Visitor(
-                visitor_id="v",
+                visitor_id=self.one(("v", "w")),
                 email=self.one((None, "", "v@example.test")),
                 ip=self.one((None, "10.0.0.1", "not an address")),
                 language=self.one((None, "ja")),
@@ -158,20 +174,43 @@ class Dice:
         sender = e.Sender(self.one(("visitor", "bot", "bot", "trigger", "system")))
         if self.rng.random() < 0.2:
             sender = e.Sender("agent", self.one((None, self.anybody())))
-        return e.ChatMessage(self.one(CHATS), "m", sender, "Text.", self.one((False, False, False, True)))
+        return e.ChatMessage(
+            self.one(self.chats), "m", sender, "Text.", self.one((False, False, False, True))
+        )
 
     def end(self) -> e.ChatEndRequested:
         by = e.By(self.one(("visitor", "agent", "bot", "system")), self.one((None, self.anybody())))
-        return e.ChatEndRequested(self.one(CHATS), by, self.one((0.0, 0.0, 3.0)))
+        return e.ChatEndRequested(self.one(self.chats), by, self.one((0.0, 0.0, 3.0)))
 
     def transfer(self) -> e.BotTransferRequested:
         bot = self.one((BOT, BOT, BOT, "other"))
-        return e.BotTransferRequested(self.one(CHATS), bot, self.one((None, None, *DEPARTMENTS)))
+        return e.BotTransferRequested(self.one(self.chats), bot, self.one((None, None, *self.departments)))
+
+    def share(self) -> Happening:
+        """Owners hand on and invite; others join and leave; and all of them ask for what they may not have."""
+        one, chat_id, agent_id = self.one, self.one(self.chats), self.anybody()
+        hand_on = one(
+            (
+                e.ChatTransferRequested(chat_id, agent_id, to_agent_id=self.anybody()),
+                e.ChatTransferRequested(
+                    chat_id, agent_id, to_department_id=one((*self.departments, "nowhere"))
+                ),
+                e.ChatTransferRequested(chat_id, agent_id, to_department_id=one(self.departments)),
+            )
+        )
+        invite = e.ChatInviteRequested(chat_id, agent_id, self.anybody(), "Text.")
+        return one(
+            (
+                *(Share(self.rng.randint(0, 11), one((hand_on, hand_on, invite))) for _ in range(5)),
+                one((hand_on, invite)),
+                one((e.ChatJoinRequested, e.ParticipantLeaveRequested))(chat_id, agent_id),
+            )
+        )
 
     def kept(self) -> e.Event:
         """What agents do with a chat besides talking in it."""
         one, agent_id = self.one, self.anybody()
-        chat_ids = (one(CHATS), *self.some(*CHATS, most=4))
+        chat_ids = (one(self.chats), *self.some(*self.chats, most=4))
         return one(
             (
                 e.MissedAssignRequested(chat_ids, self.anybody(), agent_id),
@@ -188,12 +227,32 @@ class Dice:
             )
         )
 
+    def watch(self) -> e.Event:
+        """Somebody watches, or whispers; often those who may not."""
+        one, agent_id = self.one, self.anybody()
+        kind: Literal["agent", "ip", "visitor_email"] = one(("agent", "ip", "visitor_email", "visitor_email"))
+        value = {"agent": one(self.agents), "ip": "10.0.0.1", "visitor_email": one(("V@example.test", ""))}[
+            kind
+        ]
+        monitor_id = one(("m1", "m2", "m3", "m4"))
+        return one(
+            (
+                e.MonitorConfigured(monitor_id, kind, value, agent_id, one((True, True, True, False))),
+                e.MonitorConfigured(monitor_id, kind, value, agent_id),
+                e.MonitorConfigured(monitor_id, kind, value, agent_id),
+                e.MonitorDeleted(monitor_id, agent_id),
+                e.ChatJoinRequested(one(self.chats), agent_id),
+                e.ChatJoinRequested(one(self.chats), agent_id),
+                e.ChatMessage(one(self.chats), "m", e.Sender("agent", agent_id), "Text.", internal=True),
+            )
+        )
+
     def rare(self) -> Happening:
-        chat_id, agent_id = self.one(CHATS), self.anybody()
+        chat_id, agent_id = self.one(self.chats), self.anybody()
         return self.one(
             (
                 e.WorkspaceConfigured("Acme", channels=self.one((("web",), CHANNELS, CHANNELS))),
-                e.DepartmentDeleted(self.one((*DEPARTMENTS, "nowhere"))),
+                e.DepartmentDeleted(self.one((*self.departments, "nowhere"))),
                 e.AgentDeleted(agent_id),
                 e.AgentHeartbeat(agent_id),
                 e.VisitorIpBlocked(self.one(("10.0.0.0/8", "10.0.0.1/32")), agent_id),
@@ -202,6 +261,7 @@ class Dice:
                 e.VisitorReturned(chat_id),
                 e.ChatFeedback(chat_id, self.rng.randint(1, 5), agent_id=self.one((None, agent_id))),
                 e.ChatTransferRequested(chat_id, agent_id),
+                e.ChatTransferRequested(chat_id, agent_id, agent_id, OFFICE),
                 e.CrmConfigured("embedded"),
                 self.one((e.OfferAccepted, e.OfferDeclined))("NO-SUCH-OFFER", chat_id, agent_id),
                 Repeat(),
@@ -215,13 +275,15 @@ class Dice:
             (10, self.message),
             (10, lambda: Reply(self.rng.randint(0, 11))),
             (20, lambda: Answer(self.rng.randint(0, 11), self.one((True, True, False)))),
-            (6, lambda: e.VisitorLeft(self.one(CHATS))),
+            (6, lambda: e.VisitorLeft(self.one(self.chats))),
             (4, self.end),
             (8, self.transfer),
             (6, self.presence),
             (2, self.agent),
             (2, self.department),
+            (12, self.share),
             (8, self.kept),
+            (8, self.watch),
             (4, self.rare),
         )
         draw = self.rng.choices([draw for _, draw in draws], [weight for weight, _ in draws])[0]
@@ -261,12 +323,17 @@ def happen(scene: Scene, happening: Happening) -> None:
         case Answer():
             asked = _asked(scene)
             if asked:
-                chat_id, agent_id = asked[happening.which % len(asked)]
-                (scene.accept if happening.accepts else scene.decline)(agent_id, chat_id)
+                chat_id, agent_id, offer_id = asked[happening.which % len(asked)]
+                (scene.accept if happening.accepts else scene.decline)(agent_id, chat_id, offer_id=offer_id)
         case Reply():
-            owned = [(chat.id, chat.owner_id) for chat in _chats(scene) if chat.owner_id is not None]
+            owned = _owned(scene)
             if owned:
                 scene.write("agent", *owned[happening.which % len(owned)])
+        case Share():
+            owned = _owned(scene)
+            if owned:
+                chat_id, owner_id = owned[happening.which % len(owned)]
+                scene.say(replace(happening.request, chat_id=chat_id, by_agent_id=owner_id))
         case e.ChatRequested(chat_id="new"):
             scene.say(replace(happening, chat_id=f"c{len(_chats(scene))}"))
         case Pass():
@@ -290,9 +357,19 @@ def _chats(scene: Scene) -> list[Chat]:
     return [] if ws is None else list(ws.chats.values())
 
 
-def _asked(scene: Scene) -> list[tuple[str, str]]:
-    """Everybody who is being asked, with the chat."""
-    return [(chat.id, agent_id) for chat in _chats(scene) if chat.offer for agent_id in chat.offer.agent_ids]
+def _owned(scene: Scene) -> list[tuple[str, str]]:
+    """Every chat that somebody owns, with its owner."""
+    return [(chat.id, chat.owner_id) for chat in _chats(scene) if chat.owner_id is not None]
+
+
+def _asked(scene: Scene) -> list[tuple[str, str, str]]:
+    """Everybody who is being asked, with the chat and the offer."""
+    return [
+        (chat.id, agent_id, offer.id)
+        for chat in _chats(scene)
+        for offer in chat.offers
+        for agent_id in offer.agent_ids
+    ]
 
 
 def with_cause(emitted: Emitted) -> Any:

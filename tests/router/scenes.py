@@ -194,6 +194,28 @@ class Scene:
         """An agent sets a monitor up, or changes it."""
         return self.say(e.MonitorConfigured(id, kind, value, owner_id, enabled))
 
+    def hand_on(
+        self,
+        chat_id: str,
+        by: str,
+        to: str | None = None,
+        *,
+        to_department: str | None = None,
+        message: str | None = None,
+    ) -> list[str]:
+        """An agent transfers a chat."""
+        return self.say(e.ChatTransferRequested(chat_id, by, to, to_department, message))
+
+    def invite(self, chat_id: str, by: str, agent_id: str, *, message: str | None = None) -> list[str]:
+        return self.say(e.ChatInviteRequested(chat_id, by, agent_id, message))
+
+    def join(self, chat_id: str, agent_id: str) -> list[str]:
+        return self.say(e.ChatJoinRequested(chat_id, agent_id))
+
+    def step_out(self, chat_id: str, agent_id: str) -> list[str]:
+        """A participant leaves."""
+        return self.say(e.ParticipantLeaveRequested(chat_id, agent_id))
+
     def leave(self, chat_id: str) -> list[str]:
         return self.say(e.VisitorLeft(chat_id))
 
@@ -280,6 +302,16 @@ def sentence(data: Emission) -> str:
             return f"unassigned {data.chat_id} from {data.agent_id}: {data.reason}"
         case d.ChatMissed():
             return f"missed {data.chat_id}: {data.reason}{'/' + data.detail if data.detail else ''}"
+        case d.ChatTransferred():
+            to = f" of {data.to_department_id}" if data.to_department_id else ""
+            return f"transferred {data.chat_id} from {data.from_agent_id} to {data.to_agent_id}{to}"
+        case d.TransferFailed():
+            to = data.to_agent_id or data.to_department_id or ""
+            return f"{data.chat_id} not transferred to {to}: {data.reason}"
+        case d.ParticipantJoined():
+            return f"{data.agent_id} joined {data.chat_id} as {data.role}"
+        case d.ParticipantLeft():
+            return f"{data.agent_id} left {data.chat_id} as {data.role}"
         case d.BotTransferFailed():
             return f"transfer of {data.chat_id} failed: {data.reason}"
         case d.ChatReopened():

@@ -120,6 +120,13 @@ def test_single_ipv6_addresses_are_blocked_too() -> None:
     assert scene.ask("c2", ip="2001:db9::7")[0].startswith("queued")
 
 
+def test_an_ipv4_address_written_as_ipv6_is_the_same_address() -> None:
+    scene = desk()
+    scene.say(e.VisitorIpBlocked("10.0.0.0/8", "ann"))
+    assert scene.ask("c1", ip="::ffff:10.0.0.1") == ["refused: visitor_blocked"]
+    assert scene.ask("c2", ip="::ffff:11.0.0.1")[0].startswith("queued")
+
+
 def test_only_agents_block_and_unblock() -> None:
     scene = desk()
     assert scene.say(e.VisitorIpBlocked("10.0.0.1/32", "nobody")) == ["refused: unknown_agent"]

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from schemas.events import Event
 from schemas.notices import Notice
 from services.router.changelog import Changelog
 from services.router.core.fold import differences
@@ -31,6 +32,19 @@ def checker_of(scene: Scene) -> Checker:
 
 def state_of(partition: Partition) -> dict[bytes, bytes]:
     return dict(Changelog(partition).everything())
+
+
+def changed_by(scene: Scene, said: Event) -> tuple[list[str], set[bytes]]:
+    """What followed from an event, and the keys of the stored records it changed; that it was seen does not count."""
+    before = state_of(scene.partition)
+    heard = scene.say(said)
+    after = state_of(scene.partition)
+    changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+    return heard, {key for key in changed if not key.startswith(b"seen/")}
+
+
+REFUSALS_ONLY = {b"counts/acme/"}
+"""What a refusal changes: the number of decisions."""
 
 
 @pytest.mark.parametrize("ticks", [False, True], ids=["exact", "ticks"])

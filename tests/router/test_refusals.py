@@ -8,7 +8,7 @@ from services.router.core.seen import SEEN_MAX, Seen
 from services.router.processor import RouterProcessor
 from tests.router.scenes import Scene, office
 from tests.router.test_changelog import records_of
-from tests.router.test_properties import state_of
+from tests.router.test_properties import REFUSALS_ONLY, changed_by
 
 
 def told(scene: Scene) -> tuple[str, str, str, str | None]:
@@ -50,10 +50,6 @@ def test_a_refusal_names_the_request_and_its_subject() -> None:
         (e.DepartmentDeleted("acme"), "not_permitted"),
         (e.DepartmentConfigured("acme", "Acme", visibility="private"), "not_permitted"),
         (e.VisitorIpBlocked("10.0.0.1/32", "nobody"), "unknown_agent"),
-        (e.ChatTransferRequested("c1", "ann", "bob"), "not_permitted"),
-        (e.ChatInviteRequested("c1", "ann", "bob"), "not_permitted"),
-        (e.ChatJoinRequested("c1", "bob"), "not_permitted"),
-        (e.ParticipantLeaveRequested("c1", "bob"), "not_permitted"),
         (e.MonitorConfigured("m", "agent", "bob", "ann"), "not_permitted"),
         (e.MonitorDeleted("m", "ann"), "not_permitted"),
     ],
@@ -67,11 +63,7 @@ def test_codes_and_that_nothing_changes(request_: e.Event, code: str) -> None:
     scene.ask("c0")
     scene.leave("c0")
     scene.served("ann", "c1")
-    before = state_of(scene.partition)
-    assert scene.say(request_) == [f"refused: {code}"]
-    after = state_of(scene.partition)
-    changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
-    assert {key for key in changed if not key.startswith(b"seen/")} == {b"counts/acme/"}
+    assert changed_by(scene, request_) == ([f"refused: {code}"], REFUSALS_ONLY)
     assert scene.ask("c5")[0].startswith("offered c5")
 
 
@@ -93,12 +85,7 @@ def test_codes_and_that_nothing_changes(request_: e.Event, code: str) -> None:
 )
 def test_what_says_nothing(said: e.Event) -> None:
     scene = office("ann")
-    before = state_of(scene.partition)
-    assert scene.say(said) == []
-    after = state_of(scene.partition)
-    assert {key for key in after if before.get(key) != after[key]} <= {
-        key for key in after if key.startswith(b"seen/")
-    }
+    assert changed_by(scene, said) == ([], set())
 
 
 def test_an_agent_of_another_workspace_is_unknown() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import pytest
 from pydantic import BaseModel
 
+from schemas.stored import Damaged
 from services.runtime.broker import Row
 from services.runtime.failures import TaskCorrupted, TaskMigrated, WorkerFailed
 from services.runtime.logs import explain
@@ -118,6 +119,19 @@ async def test_an_unknown_type_is_counted_and_skipped() -> None:
     assert len(stage.values(OUTPUT)) == 2
     assert stage.metrics.value("unknown_types_total") == 1
     assert stage.values("in.dlq") == []
+
+
+async def test_a_state_that_cannot_be_read_stops_the_worker_at_once() -> None:
+    class Newer(Counting):
+        def restored(self) -> None:
+            raise Damaged("a kind of value that this version does not know")
+
+    stage = Stage()
+    stage.publish(b"a")
+    await stage.task().run()
+    with pytest.raises(WorkerFailed, match=f"state partition {PARTITION} can't be read .*newer version"):
+        await stage.task(lambda _: Newer(OUTPUT)).run()
+    assert stage.wire.calls.count("start") == 2, "no restart can help"
 
 
 async def test_a_bug_stops_the_worker_and_names_the_record_not_its_value() -> None:

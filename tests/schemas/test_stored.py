@@ -79,3 +79,11 @@ def test_a_damaged_value_is_an_error_that_names_its_kind_and_holds_nothing_of_it
         STORED.loads(raw)
     assert "secret" not in str(caught.value)
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+def test_a_list_that_was_always_empty_is_read_as_the_dictionary_it_has_become() -> None:
+    @dataclass(slots=True)
+    class Chat:
+        participant_ids: dict[str, Literal["participant", "monitor"]]
+
+    assert Stored(Chat).loads(b"[%d,[[]]]" % FORMAT) == Chat({})

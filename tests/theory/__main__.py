@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from itertools import repeat
 
 from tests.theory.routed import differ
 from tests.theory.station import RUNS, STATIONS, Station, exact, intervals, measured
@@ -25,15 +24,11 @@ def tell(line: str) -> None:
     sys.stdout.flush()
 
 
-def run(station: Station, seed: int, arrivals: int) -> dict[str, float]:
-    """One run of the recursion, in a process of its own."""
-    return measured(station, seed=seed, arrivals=arrivals)
-
-
 def theory(pool: ProcessPoolExecutor, station: Station, arrivals: int) -> Iterator[bool]:
     """Whether each exact value lies in the interval of the recursion's runs, and that is narrow enough."""
     seeds = range(SEED, SEED + RUNS)
-    found = intervals(list(pool.map(run, repeat(station), seeds, repeat(arrivals))))
+    runs = [pool.submit(measured, station, seed=seed, arrivals=arrivals) for seed in seeds]
+    found = intervals([run.result() for run in runs])
     for name, value in exact(station).items():
         mean, half_width = found[name]
         relative = half_width / value

@@ -6,6 +6,7 @@ The one rule: the log is written as the router answers. What it decides on a rec
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from enum import IntEnum
 from heapq import heappop, heappush
 
 from schemas import events as e
@@ -18,8 +19,15 @@ from tests.theory.station import Station, Visitor, given, visitors_of
 WORKSPACE, DESK = "theory", "desk"
 WHEN = datetime(2026, 11, 21, tzinfo=UTC)
 """What publishers say; the router goes by the records' times."""
-WRITES, ENDS, LEAVES, COMES = range(4)
-"""In this order at the same millisecond: an agent who becomes free takes whoever has not left before."""
+
+
+class Act(IntEnum):
+    """What somebody does, in this order at the same millisecond: an agent who becomes free takes whoever has not left before."""
+
+    WRITES = 0
+    ENDS = 1
+    LEAVES = 2
+    COMES = 3
 
 
 def routed(visitors: list[Visitor], *, agents: int) -> list[int | None]:
@@ -46,7 +54,7 @@ class _Counter:
         self._visitors = visitors
         self._agent_ids = tuple(f"agent-{number}" for number in range(agents))
         self._owner_ids: dict[int, str] = {}
-        self._due = [(visitor.at_ms, COMES, number) for number, visitor in enumerate(visitors)]
+        self._due = [(visitor.at_ms, Act.COMES, number) for number, visitor in enumerate(visitors)]
         self._offset = 0
 
     def assigned(self, emitted: Emitted, fact: ChatAssigned) -> None:
@@ -54,16 +62,16 @@ class _Counter:
         number = int(fact.chat_id)
         self.waits_ms[number] = fact.waited_ms
         self._owner_ids[number] = fact.agent_id
-        heappush(self._due, (emitted.at_ms, WRITES, number))
-        heappush(self._due, (emitted.at_ms + self._visitors[number].handle_ms, ENDS, number))
+        heappush(self._due, (emitted.at_ms, Act.WRITES, number))
+        heappush(self._due, (emitted.at_ms + self._visitors[number].handle_ms, Act.ENDS, number))
 
     def entries(self) -> Iterator[Entry]:
         """The log, as it comes about."""
         for event in self._settings():
             yield self._entry(event, 0)
         while self._due:
-            at_ms, kind, number = heappop(self._due)
-            answer = self._event(kind, number, at_ms)
+            at_ms, act, number = heappop(self._due)
+            answer = self._event(act, number, at_ms)
             if answer is not None:
                 yield self._entry(answer, at_ms)
 
@@ -74,17 +82,17 @@ class _Counter:
             yield e.AgentConfigured(agent_id, "Name", max_chats=1)
             yield e.AgentPresence(agent_id, "online")
 
-    def _event(self, kind: int, number: int, at_ms: int) -> e.Event | None:
+    def _event(self, act: Act, number: int, at_ms: int) -> e.Event | None:
         chat_id = str(number)
-        match kind:
-            case 0:  # writes: without a reply the chat would be missed
+        match act:
+            case Act.WRITES:  # without a reply the chat would be missed
                 return e.ChatMessage(chat_id, "m", e.Sender("agent", self._owner_ids.pop(number)), "Hello.")
-            case 1:  # ends
+            case Act.ENDS:
                 return e.ChatEndRequested(chat_id, e.By("visitor"))
-            case 2:  # leaves
+            case Act.LEAVES:
                 return None if number in self.waits_ms else e.VisitorLeft(chat_id)
-            case _:
-                heappush(self._due, (at_ms + self._visitors[number].patience_ms, LEAVES, number))
+            case Act.COMES:
+                heappush(self._due, (at_ms + self._visitors[number].patience_ms, Act.LEAVES, number))
                 return e.ChatRequested(chat_id, "web", "?", e.Visitor(chat_id), department_id=DESK)
 
     def _entry(self, event: e.Event, at_ms: int) -> Entry:

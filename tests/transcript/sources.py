@@ -49,10 +49,10 @@ class ListLog:
 
 
 def everything(world: World) -> list[InputRecord]:
-    """All five topics of a world: its transcripts, and outcomes for each, besides its events and decisions."""
+    """All topics of a world: its transcripts, and outcomes for each, besides its events, decisions and notices."""
     driver = Driver()
     driver.feed([*world.events, *world.routing])
-    records = [*world.events, *world.routing]
+    records = [*world.events, *world.routing, *world.notices]
     for number, output in enumerate(driver.outputs):
         found, workspace_id = codec.transcripts.decode(output.value).data, output.key.decode()
         records.append(InputRecord(topics.TRANSCRIPTS, 0, number, world.now_ms, output.key, output.value))
@@ -70,6 +70,11 @@ def everything(world: World) -> list[InputRecord]:
                 data, event_id=f"o{number}", source="/x", at_ms=world.now_ms, workspace_id=workspace_id
             )
             records.append(InputRecord(topic, 0, number, world.now_ms, output.key, value))
+    for number, (workspace_id, settled) in enumerate(world.settled, start=len(driver.outputs)):
+        value = codec.encode(
+            settled, event_id=f"o{number}", source="/x", at_ms=world.now_ms, workspace_id=workspace_id
+        )
+        records.append(InputRecord(topics.DELIVERIES, 0, number, world.now_ms, workspace_id.encode(), value))
     return records
 
 

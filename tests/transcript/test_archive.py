@@ -39,6 +39,7 @@ def sample() -> World:
     world.raw(b"not json", workspace="acme")
     world.request("c2", workspace="other")
     world.miss("c2", workspace="other")
+    world.answer("c2", "sorry", "sent", "failed", workspace="other")
     world.reopen("c2", at=world.say("c2", "hey", workspace="other"), revision=2, workspace="other")
     world.end("c2", revision=2, workspace="other")
     world.tag("c1", "first", "second")
@@ -102,12 +103,13 @@ async def test_what_stands_in_the_archive(archive: Archive) -> None:
         "activities": 3,
         "chats": 3,
         "conversations": 2,
-        "deliveries": 3,
+        "deliveries": 5,
         "feedback": 1,
         "messages": 3,
         "notes": 1,
-        "offsets": 5,
+        "offsets": 6,
         "refusals": 1,
+        "replies": 1,
         "requests": 3,
         "transcripts": 3,
     }

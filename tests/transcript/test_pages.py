@@ -38,6 +38,10 @@ async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     world.end("c1", visitor=Visitor("v1", name=HOSTILE, email="hanako@example.com"))
     world.request("c2", workspace="other", question=HOSTILE)
     world.miss("c2", workspace="other")
+    world.answer("c2", "the first mail", "sent", "sent", workspace="other")
+    world.answer("c2", f"the second {HOSTILE}", "sent", "failed", workspace="other")
+    world.answer("c2", "the third mail", workspace="other")
+    world.answer("c2", "ELSEWHERE")
     world.reopen("c2", at=world.say("c2", "again", workspace="other"), revision=2, workspace="other")
     world.end("c2", revision=2, workspace="other", language="en")
     world.request("c3", question="open question")
@@ -109,6 +113,16 @@ async def test_a_later_revision_in_english(client: httpx.AsyncClient) -> None:
     assert '<html lang="en">' in page
     assert "Handled" in page
     assert "again" in page
+
+
+async def test_answers_by_e_mail_stand_with_what_became_of_them(client: httpx.AsyncClient) -> None:
+    page = (await client.get(link("c2", workspace="other"))).text
+    told = ("the first mail", "mail_sent", "the second", "mail_failed", "the third mail", "mail_waits")
+    places = [page.index(WORDS["ja"].get(text, text)) for text in told]
+    assert places == sorted(places)
+    assert "ELSEWHERE" not in page
+    assert WORDS["en"]["mail_failed"] in (await client.get(link("c2", revision=2, workspace="other"))).text
+    assert WORDS["ja"]["replies"] not in (await client.get(link("c1"))).text
 
 
 async def test_a_missed_chat_that_a_bot_goes_on_with(client: httpx.AsyncClient) -> None:

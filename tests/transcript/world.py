@@ -1,7 +1,7 @@
 """Two logs as a router would leave them: events, and the decisions that follow. Time moves only when told."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from schemas import codec
 from schemas.decisions import (
@@ -28,10 +28,13 @@ from schemas.events import (
     ChatRequested,
     ChatTagsChanged,
     MissedDeleteRequested,
+    MissedReplyRequested,
     Sender,
     Visitor,
 )
-from schemas.topics import EVENTS, ROUTING
+from schemas.notices import Letter, NoticeReply
+from schemas.outcomes import MailSettled
+from schemas.topics import EVENTS, NOTICES, ROUTING
 from schemas.types import Language, MissedReason, MissedTag, Outcome, RefusalCode, SenderKind
 from services.runtime.ports import InputRecord
 
@@ -57,6 +60,9 @@ class World:
     now_ms: int = START_MS
     events: list[InputRecord] = field(default_factory=list)
     routing: list[InputRecord] = field(default_factory=list)
+    notices: list[InputRecord] = field(default_factory=list)
+    settled: list[tuple[str, MailSettled]] = field(default_factory=list)
+    """What became of mails, by workspace."""
 
     # ------------------------------------------------------------ raw
 
@@ -214,6 +220,40 @@ class World:
 
     def reopen(self, chat: str, *, at: int, revision: int, workspace: str = "acme") -> None:
         self.decide(ChatReopened(chat, revision), at=at, workspace=workspace)
+
+    def answer(
+        self,
+        chat: str,
+        text: str,
+        *results: Literal["sent", "failed"],
+        workspace: str = "acme",
+    ) -> None:
+        """An agent answers a missed chat by e-mail; so it went out to each address."""
+        number = len(self.notices)
+        at = self.publish(MissedReplyRequested(chat, "a1", text), workspace=workspace)
+        notice = NoticeReply(
+            f"n-reply{number}",
+            chat,
+            AgentCard("a1", "Ann"),
+            DepartmentRef("sales", "営業"),
+            Letter(("v@example.com", "desk@example.com"), "ja", "Asia/Tokyo"),
+            Visitor("v1", email="v@example.com"),
+            "料金について",
+            text,
+            cause=Cause(event_id=f"e{at}", partition=0, offset=at),
+        )
+        value = codec.encode(
+            notice,
+            event_id=f"n{number}",
+            source="/services/router",
+            at_ms=self.now_ms,
+            workspace_id=workspace,
+        )
+        self.notices.append(InputRecord(NOTICES, 0, number, self.now_ms, workspace.encode(), value))
+        self.settled += [
+            (workspace, MailSettled(notice.notice_id, "reply", f"hash{place}", result, chat_id=chat))
+            for place, result in enumerate(results)
+        ]
 
     def delete(self, chat: str, *, workspace: str = "acme") -> int:
         at = self.publish(MissedDeleteRequested((chat,), "a1"), workspace=workspace)

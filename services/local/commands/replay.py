@@ -97,7 +97,7 @@ def replay(
             compared = comparing.compare(
                 lambda settings: run(path, until_ms=until_ms, overrides=settings),
                 overrides,
-                wanted=", ".join(routing or ()),
+                wanted=", ".join(map(_called, routing or ())),
                 target_s=target_s,
                 acted=scenario,
             )
@@ -132,6 +132,12 @@ def _show(comparison: comparing.Comparison, *, plot: Path | None, as_json: bool)
         plot.write_text(plotting.draw(comparison), encoding="utf-8")
     except OSError as error:
         raise LocalError(f"{plot} cannot be written ({error.strerror}): choose another file.") from error
+
+
+def _called(text: str) -> str:
+    """Return an override by its file's name alone: the folders say nothing about the settings."""
+    department_id, _, name = text.partition("=")
+    return f"{department_id}={Path(name).name}"
 
 
 def _override(text: str) -> tuple[str, dict[str, object]]:

@@ -65,6 +65,7 @@ def withdrawn(ws: Workspace, fact: d.OfferWithdrawn) -> None:
     transfer = chat.transfer
     if offer.kind == "transfer" and transfer is not None:
         if fact.reason == "timed_out" and _rang_out(ws, chat):
+            transfer.asked.pop(agent_id, None)  # the order is that in which they were asked last
             transfer.asked[agent_id] = "timed_out"
             if offer.opened_ms >= agent.unanswered_until_ms:
                 agent.unanswered += 1
@@ -105,15 +106,12 @@ def stop_ringing(ws: Workspace, chat: Chat, agent_id: str) -> None:
         ws.ringing[agent_id].pop(chat.id)
 
 
-def transferred(ws: Workspace, fact: d.ChatTransferred) -> None:
-    """The transfer was taken: the chat belongs to the department it went to, before it changes hands."""
-    chat = ws.chats[fact.chat_id]
-    assert chat.transfer is not None, "only an open offer is accepted"
-    assert chat.transfer.offer is not None, "only an open offer is accepted"
-    _hang_up(ws, chat, chat.transfer.offer)
+def handed_over(ws: Workspace, chat: Chat) -> None:
+    """The transfer was taken. The room that its offer held is free only now, for the chat itself."""
+    offer = None if chat.transfer is None else chat.transfer.offer
+    assert offer is not None, "only an open offer is accepted"
+    _hang_up(ws, chat, offer)
     drop_transfer(ws, chat)
-    if fact.to_department_id is not None:
-        chat.department_id = fact.to_department_id
 
 
 def drop_transfer(ws: Workspace, chat: Chat) -> None:
@@ -148,7 +146,6 @@ def left(ws: Workspace, fact: d.ParticipantLeft) -> None:
     chat = ws.chats[fact.chat_id]
     del chat.participant_ids[fact.agent_id]
     del ws.joined[fact.agent_id][chat.id]
-    ws.unsettled.pop(chat.id, None)
     ws.touch(chat)
 
 

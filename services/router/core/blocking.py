@@ -33,11 +33,12 @@ def unblock(ws: Workspace, network: str) -> None:
 
 
 def address(ip: str | None) -> IPv4Address | IPv6Address | None:
-    """A visitor's address, or None where it is none."""
+    """A visitor's address, or None where it is none; an IPv4 one that is written as IPv6 counts as IPv4."""
     try:
-        return None if ip is None else ip_address(ip.strip())
+        parsed = None if ip is None else ip_address(ip.strip())
     except ValueError:
         return None
+    return parsed.ipv4_mapped or parsed if isinstance(parsed, IPv6Address) else parsed
 
 
 def is_blocked(ws: Workspace, ip: str | None) -> bool:

@@ -46,5 +46,5 @@ def _wish(event: CrmRequest) -> tuple[Literal["lead", "note", "phone"], str | No
             return "lead", event.note
         case e.CrmNoteRequested():
             return "note", event.text
-        case e.CrmPhoneSet():
+        case _:
             return "phone", event.phone

@@ -3,7 +3,7 @@
 The one rule: it writes nothing. A refusal is a decision; "nothing to do" is ().
 """
 
-from typing import Final, assert_never
+from typing import Final, NamedTuple, assert_never
 
 from schemas import decisions as d
 from schemas import events as e
@@ -14,14 +14,16 @@ from services.router.core import (
     endings,
     inbox,
     monitoring,
+    participation,
     placement,
     staffing,
+    transfers,
 )
 from services.router.core.blocking import is_blocked
 from services.router.core.endings import End
 from services.router.core.permissions import may_end, speaks
 from services.router.core.refusals import refuse
-from services.router.core.state import Agent, Chat, Emission, Workspace
+from services.router.core.state import Agent, Chat, Emission, Offer, Workspace
 from services.router.core.timers import DeadlineReached
 
 
@@ -36,7 +38,7 @@ def decide(ws: Workspace, event: e.Event | DeadlineReached | Drain) -> tuple[Emi
     """The decisions that follow from an event that `evolve` has applied, or from what the step made possible."""
     match event:
         case Drain():
-            return placement.drain(ws) or monitoring.drain(ws)
+            return _drained(ws) if ws.anything_opened else ()
         case e.ChatMessage():
             return _message(ws, event)
         case DeadlineReached():
@@ -56,6 +58,14 @@ def decide(ws: Workspace, event: e.Event | DeadlineReached | Drain) -> tuple[Emi
             return _bot_transfer(ws, event)
         case e.ChatEndRequested():
             return _end_requested(ws, event)
+        case e.ChatTransferRequested():
+            return transfers.requested(ws, event)
+        case e.ChatInviteRequested():
+            return participation.invited(ws, event)
+        case e.ChatJoinRequested():
+            return participation.join_requested(ws, event)
+        case e.ParticipantLeaveRequested():
+            return participation.leave_requested(ws, event)
         case e.ChatFeedback():
             return annotating.feedback(ws, event)
         case e.ChatTagsChanged():
@@ -100,15 +110,13 @@ def decide(ws: Workspace, event: e.Event | DeadlineReached | Drain) -> tuple[Emi
             | e.RouterTick()
         ):
             return ()
-        case (
-            e.ChatTransferRequested()
-            | e.ChatInviteRequested()
-            | e.ChatJoinRequested()
-            | e.ParticipantLeaveRequested()
-        ):
-            return (refuse(ws, "not_permitted", f"{event.TYPE} is not served by this version"),)
         case _:
             assert_never(event)
+
+
+def _drained(ws: Workspace) -> tuple[Emission, ...]:
+    """Those who wait first, then the chats that somebody has."""
+    return placement.drain(ws) or transfers.drain(ws) or participation.drain(ws) or monitoring.drain(ws)
 
 
 # ---------------------------------------------------------------- chats
@@ -147,11 +155,23 @@ def _message(ws: Workspace, event: e.ChatMessage) -> tuple[Emission, ...]:
     return ()
 
 
+class _Asked(NamedTuple):
+    """An answer's chat, the agent who gave it, and the open offer it is to."""
+
+    chat: Chat
+    agent: Agent
+    offer: Offer
+
+
 def _accepted(ws: Workspace, event: e.OfferAccepted) -> tuple[Emission, ...]:
-    chat, agent, refusal = _offered_to(ws, event)
-    if refusal is not None or chat is None or agent is None or chat.offer is None:
-        return refusal or ()
-    offer = chat.offer
+    asked = _asked(ws, event)
+    if isinstance(asked, d.RequestRefused):
+        return (asked,)
+    chat, agent, offer = asked
+    if offer.kind == "transfer":
+        return transfers.accepted(ws, chat, agent)
+    if offer.kind == "invite":
+        return participation.accepted(chat, agent)
     if offer.ring_all and agent.room < chat.cost:
         return (refuse(ws, "agent_unavailable", "the agent has no room", subject=offer.id),)
     others = tuple(agent_id for agent_id in offer.agent_ids if agent_id != agent.id)
@@ -173,31 +193,25 @@ def _accepted(ws: Workspace, event: e.OfferAccepted) -> tuple[Emission, ...]:
 
 
 def _declined(ws: Workspace, event: e.OfferDeclined) -> tuple[Emission, ...]:
-    chat, agent, refusal = _offered_to(ws, event)
-    if refusal is not None or chat is None or agent is None or chat.offer is None:
-        return refusal or ()
-    return (
-        d.OfferWithdrawn(chat_id=chat.id, offer_id=chat.offer.id, agent_ids=(agent.id,), reason="declined"),
-    )
+    asked = _asked(ws, event)
+    if isinstance(asked, d.RequestRefused):
+        return (asked,)
+    chat, agent, offer = asked
+    return (d.OfferWithdrawn(chat_id=chat.id, offer_id=offer.id, agent_ids=(agent.id,), reason="declined"),)
 
 
-def _offered_to(
-    ws: Workspace, event: e.OfferAccepted | e.OfferDeclined
-) -> tuple[Chat | None, Agent | None, tuple[Emission, ...] | None]:
-    """The chat and the agent of an answer, or why it comes to nothing."""
+def _asked(ws: Workspace, event: e.OfferAccepted | e.OfferDeclined) -> _Asked | d.RequestRefused:
+    """Whom an answer is from and what it is to, or why it comes to nothing."""
     agent = ws.agent(event.agent_id)
     if agent is None:
-        return None, None, (refuse(ws, "unknown_agent", "the agent is not known", subject=event.offer_id),)
+        return refuse(ws, "unknown_agent", "the agent is not known", subject=event.offer_id)
     chat = ws.chats.get(event.chat_id)
     if chat is None:
-        return None, None, (refuse(ws, "unknown_chat", "the chat is not known", subject=event.offer_id),)
-    if chat.offer is None or chat.offer.id != event.offer_id or agent.id not in chat.offer.agent_ids:
-        return (
-            None,
-            None,
-            (refuse(ws, "offer_not_open", "the offer is not open to this agent", subject=event.offer_id),),
-        )
-    return chat, agent, None
+        return refuse(ws, "unknown_chat", "the chat is not known", subject=event.offer_id)
+    for offer in chat.offers:
+        if offer.id == event.offer_id and agent.id in offer.agent_ids:
+            return _Asked(chat, agent, offer)
+    return refuse(ws, "offer_not_open", "the offer is not open to this agent", subject=event.offer_id)
 
 
 def _bot_transfer(ws: Workspace, event: e.BotTransferRequested) -> tuple[Emission, ...]:
@@ -213,7 +227,7 @@ def _bot_transfer(ws: Workspace, event: e.BotTransferRequested) -> tuple[Emissio
     if chat.phase != "bot":
         return (refuse(ws, "limit_exceeded", "the chat is with people already", subject=event.chat_id),)
     return (
-        endings.close_missed(ws, chat, "bot"),
+        *endings.close_missed(ws, chat, "bot"),
         d.ChatReopened(chat_id=chat.id, revision=chat.revision + 1),
     )
 

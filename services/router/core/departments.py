@@ -65,12 +65,17 @@ def _obstacle(ws: Workspace, department: Department) -> Obstacle | None:
     """Why a chat should go elsewhere, if it can."""
     routing = department.settings.routing
     index = ws.indexes[department.id]
-    opening = department.settings.hours or ws.profile.settings.hours
-    if not hours.is_open(opening, timezone=ws.profile.settings.timezone, at_ms=ws.now_ms):
+    if not within_hours(ws, department):
         return "after_hours"
     if routing.max_queue and len(index.waiting) >= routing.max_queue:
         return "queue_full"
     return None if index.online else "nobody_online"
+
+
+def within_hours(ws: Workspace, department: Department) -> bool:
+    """Whether a department's hours, or its workspace's, are open at the step's time."""
+    opening = department.settings.hours or ws.profile.settings.hours
+    return hours.is_open(opening, timezone=ws.profile.settings.timezone, at_ms=ws.now_ms)
 
 
 def _overflow(ws: Workspace, start: Department) -> Department | None:

@@ -18,6 +18,30 @@ def demand(routing: Routing, chat: Chat) -> Demand:
     )
 
 
+def demand_at_age(routing: Routing, chat: Chat, languages: dict[str, int], age_s: float) -> Demand:
+    """What a chat would ask of an agent of a department that it does not wait in, having waited somewhere for so long."""
+    relaxed = 0 < routing.skills_relax_s <= age_s
+    tiered = routing.strategy == "tiers" and routing.tiers
+    return Demand(
+        chat.cost,
+        () if relaxed else expected_skills(chat, languages),
+        open_tiers(routing, age_s) if tiered else _ALL_TIERS,
+    )
+
+
+def expected_skills(chat: Chat, languages: dict[str, int]) -> tuple[str, ...]:
+    """The skills a chat asks for, and its visitor's language where somebody speaks it; `languages`: by how many each is spoken."""
+    language = chat.visitor.language
+    if language is None or not languages.get(language, 0):
+        return chat.skills
+    return (*chat.skills, language)
+
+
+def open_tiers(routing: Routing, age_s: float) -> int:
+    """How many tiers are open to a chat of that age."""
+    return sum(1 for tier in routing.tiers if tier.after_s <= age_s)
+
+
 def standing(wanted: Demand, agent: Agent, tier: int) -> Standing:
     """How an agent of tier `tier` who is online stands to a demand; who lacks a skill is not even eligible."""
     if wanted.skills and not has_skills(wanted.skills, agent):

@@ -13,6 +13,7 @@ from services.router.core.eligibility import demand
 from services.router.core.entering import available
 from services.router.core.ids import mint
 from services.router.core.membership import pool
+from services.router.core.offers import withdraw_all
 from services.router.core.state import Agent, Chat, Emission, Workspace
 
 Ending = tuple[Emission, ...]
@@ -30,12 +31,12 @@ class End:
 
 def end(ws: Workspace, chat: Chat, how: End) -> Ending:
     """The live phase is over: the outcome, and everything that follows from it."""
-    if chat.agent_replied:
-        return (*_withdraw(chat, how.withdraw), _closed(ws, chat, "handled", how.by))
     if chat.missed_reason is not None:
-        return (_closed(ws, chat, "missed", how.by),)
+        return (*withdraw_all(chat, how.withdraw), _closed(ws, chat, "missed", how.by))
+    if chat.agent_replied:
+        return (*withdraw_all(chat, how.withdraw), _closed(ws, chat, "handled", how.by))
     if chat.bot_replied and not (chat.transfer_requested or chat.assigned_once):
-        return (*_withdraw(chat, how.withdraw), _closed(ws, chat, "handled_by_bot", how.by))
+        return (*withdraw_all(chat, how.withdraw), _closed(ws, chat, "handled_by_bot", how.by))
     transfer: BotTransferFailure = "visitor_left" if how.visitor else "no_answer"
     return miss(ws, chat, how=how, transfer=transfer)
 
@@ -64,7 +65,7 @@ def miss(
     failure = _transfer_failure(chat, detail, transfer)
     reason, shown = _reason(chat, detail=detail, failure=failure, how=how)
     missed = _missed(ws, chat, reason, shown)
-    ending: list[Emission] = list(_withdraw(chat, how.withdraw if how else "chat_missed"))
+    ending: list[Emission] = list(withdraw_all(chat, how.withdraw if how else "chat_missed"))
     if failure is not None and chat.bot_id is not None and chat.phase == "waiting":
         ending.append(d.BotTransferFailed(chat_id=chat.id, bot_id=chat.bot_id, reason=failure))
     ending.append(missed)
@@ -104,16 +105,6 @@ def _reason(
     if how is not None and how.visitor and not chat.bot_replied:
         return "visitor_left", None
     return "no_reply", detail
-
-
-def _withdraw(chat: Chat, reason: WithdrawReason) -> tuple[d.OfferWithdrawn, ...]:
-    if chat.offer is None:
-        return ()
-    return (
-        d.OfferWithdrawn(
-            chat_id=chat.id, offer_id=chat.offer.id, agent_ids=tuple(chat.offer.agent_ids), reason=reason
-        ),
-    )
 
 
 def _missed(ws: Workspace, chat: Chat, reason: MissedReason, detail: MissedDetail | None) -> d.ChatMissed:
@@ -200,9 +191,9 @@ def _closed(
     )
 
 
-def close_missed(ws: Workspace, chat: Chat, by: str) -> d.ChatClosed:
+def close_missed(ws: Workspace, chat: Chat, by: str) -> Ending:
     """Closes a revision that was missed while its bot went on."""
-    return _closed(ws, chat, "missed", by)
+    return (*withdraw_all(chat, "chat_ended"), _closed(ws, chat, "missed", by))
 
 
 def card(agent: Agent) -> d.AgentCard:

@@ -8,6 +8,7 @@ from itertools import islice
 from schemas.decisions import AvailableAgent
 from services.router.core import membership
 from services.router.core.departments import Entry
+from services.router.core.eligibility import expected_skills, open_tiers
 from services.router.core.state import Chat, Department, Phase, Workspace
 
 AVAILABLE_SHOWN_MAX = 20
@@ -72,9 +73,7 @@ def restart_waiting(ws: Workspace, chat: Chat) -> None:
 
 def _expect_skills(ws: Workspace, chat: Chat, department: Department) -> None:
     """The skills a candidate must have until they are relaxed: those asked for, and the visitor's language where one speaks it."""
-    language = chat.visitor.language
-    spoken = language is not None and ws.indexes[department.id].languages.get(language, 0) > 0
-    chat.wanted_skills = (*chat.skills, language) if spoken and language is not None else chat.skills
+    chat.wanted_skills = expected_skills(chat, ws.indexes[department.id].languages)
     chat.relaxed = not chat.wanted_skills
     if chat.wanted_skills:
         ws.arm(chat, "relax", department.settings.routing.skills_relax_s)
@@ -82,11 +81,11 @@ def _expect_skills(ws: Workspace, chat: Chat, department: Department) -> None:
 
 def _open_tiers(ws: Workspace, chat: Chat, department: Department) -> None:
     """Opens the tiers that the chat is old enough for, and waits for the next."""
-    tiers = department.settings.routing.tiers
+    routing = department.settings.routing
     age_s = (ws.clock_ms - chat.born_clock_ms) / 1000
-    chat.tiers_open = sum(1 for tier in tiers if tier.after_s <= age_s)
-    later = [tier.after_s - age_s for tier in tiers if tier.after_s > age_s]
-    if later and department.settings.routing.strategy == "tiers":
+    chat.tiers_open = open_tiers(routing, age_s)
+    later = [tier.after_s - age_s for tier in routing.tiers if tier.after_s > age_s]
+    if later and routing.strategy == "tiers":
         ws.arm(chat, "tier", min(later))
     else:
         ws.disarm(chat, "tier")

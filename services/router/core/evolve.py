@@ -6,14 +6,11 @@ The one rule: it decides nothing. Folding a log's inputs and decisions through i
 from schemas import decisions as d
 from schemas import events as e
 from schemas import notices as n
-from services.router.core import asking, blocking, configuring, entering, membership, monitoring
+from services.router.core import asking, blocking, configuring, entering, membership, monitoring, revisions
 from services.router.core.departments import Entry, choose, resolve
 from services.router.core.permissions import may_end, speaks
 from services.router.core.state import Chat, Offer, Workspace
 from services.router.core.timers import DeadlineReached
-
-KNOWN_CLOSED_S = 24 * 3600
-KNOWN_MISSED_S = 30 * 24 * 3600
 
 Fact = e.Event | DeadlineReached | d.Decision | n.Notice
 
@@ -32,7 +29,7 @@ def evolve(ws: Workspace, fact: Fact) -> None:  # noqa: PLR0915 - one table over
         case e.ChatRequested():
             _requested(ws, fact)
         case d.ChatClosed():
-            _closed(ws, fact)
+            revisions.closed(ws, fact)
             monitoring.look_again(ws, fact.chat_id)
         case d.ChatAssigned():
             _assigned(ws, fact)
@@ -42,7 +39,7 @@ def evolve(ws: Workspace, fact: Fact) -> None:  # noqa: PLR0915 - one table over
         case d.OfferWithdrawn():
             _withdrawn(ws, fact)
         case d.ChatMissed():
-            _missed(ws, fact)
+            revisions.missed(ws, fact)
             monitoring.look_again(ws, fact.chat_id)
         case d.ChatQueued():
             ws.unannounced.pop(fact.chat_id, None)
@@ -73,24 +70,21 @@ def evolve(ws: Workspace, fact: Fact) -> None:  # noqa: PLR0915 - one table over
             _visitor_is(ws, fact.chat_id, gone=False)
         case e.VisitorUpdated():
             _visitor_updated(ws, fact)
-            monitoring.look_again(ws, fact.chat_id)
         case e.BotTransferRequested():
             _transfer_to_people(ws, fact)
         case d.ChatUnassigned():
             _unassigned(ws, fact)
-        case d.ChatTransferred():
-            asking.transferred(ws, fact)
+            monitoring.look_again(ws, fact.chat_id)
         case d.TransferFailed():
             asking.drop_transfer(ws, ws.chats[fact.chat_id])
         case d.ParticipantJoined():
             asking.joined(ws, fact)
         case d.ParticipantLeft():
             asking.left(ws, fact)
-            monitoring.look_again(ws, fact.chat_id)
         case d.ChatReopened():
-            _reopened(ws, fact)
+            revisions.reopened(ws, fact)
         case d.MissedUpdated():
-            _missed_updated(ws, fact)
+            revisions.inbox_updated(ws, fact)
         case d.ChatTagged():
             ws.chats[fact.chat_id].tags = fact.tags
             ws.touch(ws.chats[fact.chat_id])
@@ -110,7 +104,7 @@ def evolve(ws: Workspace, fact: Fact) -> None:  # noqa: PLR0915 - one table over
             ws.chats[fact.chat_id].notified = True
             ws.touch(ws.chats[fact.chat_id])
         case _:
-            pass  # requests change nothing before they are decided; refusals and failed bot transfers change nothing after
+            pass  # requests change nothing before they are decided; refusals, transfers and failed bot transfers change nothing after
 
 
 # ---------------------------------------------------------------- inputs
@@ -155,18 +149,13 @@ def _requested(ws: Workspace, event: e.ChatRequested) -> None:
     )
     ws.chats[chat.id] = chat
     ws.accepted = chat.id
-    _note_available(ws, chat)
+    revisions.note_available(ws, chat)
     if event.bot_id is None:
         entering.enter(ws, chat, entry)
     else:
         chat.entry_notes = entry.notes
         entering.restart_waiting(ws, chat)
         ws.touch(chat)
-
-
-def _note_available(ws: Workspace, chat: Chat) -> None:
-    chat.start_agents = entering.available(ws, chat.department_id)
-    chat.start_count = len(ws.indexes[chat.department_id].with_room)
 
 
 def _message(ws: Workspace, event: e.ChatMessage) -> None:
@@ -225,6 +214,7 @@ def _visitor_updated(ws: Workspace, event: e.VisitorUpdated) -> None:
     known = {name: getattr(chat.visitor, name) for name in names}
     given = {name: value for name in names if (value := getattr(event.visitor, name)) is not None}
     chat.visitor = e.Visitor(**{**known, **given})
+    monitoring.look_again(ws, chat.id)
     ws.touch(chat)
 
 
@@ -234,17 +224,7 @@ def _transfer_to_people(ws: Workspace, event: e.BotTransferRequested) -> None:
     if chat is None or chat.phase != "bot" or chat.bot_id != event.bot_id or chat.missed_reason is not None:
         return
     ws.accepted = chat.id
-    _enter_for_people(ws, chat, event)
-
-
-def _enter_for_people(ws: Workspace, chat: Chat, event: e.BotTransferRequested) -> None:
-    """Queues a bot's chat for agents; it is a bot transfer only if the bot had replied."""
-    chat.transfer_requested = True
-    chat.bot_transfer = chat.bot_replied
-    chat.rung = chat.rang_out = False
-    chat.asked.clear()
-    ws.disarm(chat, "idle")
-    entering.enter(ws, chat, resolve(ws, event.department_id or chat.department_id, by_visitor=False))
+    revisions.enter_for_people(ws, chat, event)
 
 
 def _end_later(ws: Workspace, event: e.ChatEndRequested) -> None:
@@ -356,6 +336,9 @@ def _stop_ringing(ws: Workspace, chat: Chat, offer: Offer, agent_id: str) -> Non
 def _assigned(ws: Workspace, fact: d.ChatAssigned) -> None:
     chat = ws.chats[fact.chat_id]
     agent = ws.agents[fact.agent_id]
+    if fact.by == "transfer":
+        asking.handed_over(ws, chat)
+        chat.department_id = fact.department_id
     if chat.offer is not None:
         _stop_ringing(ws, chat, chat.offer, agent.id)
         assert not chat.offer.agent_ids, "the others are withdrawn before the chat is assigned"
@@ -373,10 +356,11 @@ def _assigned(ws: Workspace, fact: d.ChatAssigned) -> None:
     ws.owned.setdefault(agent.id, {})[chat.id] = None
     if routing.sticky == "last_agent":
         _remember_agent(ws, chat, agent.id)
-    rota = ws.rotas[chat.department_id]
-    rota.last_asked_id = agent.id
-    ws.touch(rota)
-    if agent.id in chat.participant_ids:
+    if fact.by in ("accept", "auto"):
+        rota = ws.rotas[chat.department_id]
+        rota.last_asked_id = agent.id
+        ws.touch(rota)
+    if chat.invite is not None or chat.participant_ids:
         ws.unsettled[chat.id] = None
     agent.load += chat.cost
     agent.last_assigned_ms = ws.now_ms
@@ -403,7 +387,7 @@ def _unassigned(ws: Workspace, fact: d.ChatUnassigned) -> None:
     chat = ws.chats[fact.chat_id]
     entering.release(ws, chat, ended=False)
     if fact.reason == "transferred":
-        return  # it is assigned in the same step
+        return  # it is assigned next, out of its transfer
     asking.drop_transfer(ws, chat)
     if fact.reason == "no_first_reply":
         chat.asked[fact.agent_id] = "no_reply"
@@ -416,61 +400,3 @@ def _resolve_again(ws: Workspace, chat: Chat) -> Entry:
     if ws.departments[entry.department_id].open:
         return entry
     return Entry(entry.department_id, "department_unavailable", entry.notes)
-
-
-def _missed(ws: Workspace, fact: d.ChatMissed) -> None:
-    """The outcome is fixed; a bot that replied goes on serving, until the chat is closed."""
-    chat = ws.chats[fact.chat_id]
-    entering.release(ws, chat, ended=True)
-    entering.depart(ws, chat, "bot")
-    chat.missed_reason = fact.reason
-    chat.outcome = "missed"
-    chat.inbox = "open"
-    chat.ending_by = None
-    ws.disarm(chat, "end")
-    ws.arm(chat, "idle", ws.departments[chat.department_id].settings.routing.idle_close_s)
-
-
-def _reopened(ws: Workspace, fact: d.ChatReopened) -> None:
-    """The chat lives again, with its original age; what was so in the last revision counts no more."""
-    chat = ws.chats[fact.chat_id]
-    ws.disarm_all(chat)
-    chat.revision = fact.revision
-    chat.started_ms = ws.now_ms
-    chat.agent_replied = chat.assigned_once = chat.bot_transfer = chat.transfer_requested = False
-    chat.rung = chat.rang_out = False
-    chat.missed_reason = chat.outcome = chat.inbox = chat.inbox_agent_id = chat.ending_by = None
-    chat.asked.clear()
-    chat.served_ids.clear()
-    chat.phase = "bot"
-    _note_available(ws, chat)
-    if isinstance(ws.event, e.BotTransferRequested):
-        _enter_for_people(ws, chat, ws.event)
-        return
-    chat.bot_replied = False
-    if isinstance(ws.event, e.MissedAssignRequested):
-        chat.entered_ms = ws.now_ms  # its agent follows in the same step
-    else:
-        entering.enter(ws, chat, resolve(ws, chat.department_id, by_visitor=False))
-
-
-def _closed(ws: Workspace, fact: d.ChatClosed) -> None:
-    chat = ws.chats[fact.chat_id]
-    entering.release(ws, chat, ended=True)
-    entering.depart(ws, chat, "closed")
-    ws.disarm_all(chat)
-    chat.outcome = fact.outcome
-    asking.disperse(ws, chat)
-    chat.visitor_gone = chat.visitor_gone or fact.ended_by == "visitor"
-    in_inbox = fact.outcome == "missed" and chat.inbox != "deleted"
-    ws.arm(chat, "forget", KNOWN_MISSED_S if in_inbox else KNOWN_CLOSED_S)
-
-
-def _missed_updated(ws: Workspace, fact: d.MissedUpdated) -> None:
-    """A deleted chat is known for as long as any other closed one from now on."""
-    chat = ws.chats[fact.chat_id]
-    chat.inbox = fact.status
-    chat.inbox_agent_id = fact.agent_id
-    if fact.status == "deleted" and not chat.live:
-        ws.arm(chat, "forget", KNOWN_CLOSED_S)
-    ws.touch(chat)

@@ -89,7 +89,7 @@ def _assign(ws: Workspace, event: e.MissedAssignRequested, chat_id: str) -> Deci
         return (updated,)
     return (
         updated,
-        *((endings.close_missed(ws, chat, "agent"),) if chat.live else ()),
+        *(endings.close_missed(ws, chat, "agent") if chat.live else ()),
         d.ChatReopened(chat_id=chat.id, revision=chat.revision + 1),
         d.ChatAssigned(
             chat_id=chat.id,

@@ -21,6 +21,8 @@ from services.router.core.state import Agent, Chat, Workspace
 
 VIOLATIONS_MAX = 1_000
 """Checking stops there: one mistake of ours may show in every record after it."""
+QUEUE_KINDS = ("new", "bot_transfer")
+"""The kinds of the one offer that a chat's queue makes."""
 _NUMBERS_AHEAD_MAX = 64
 """How many lost decisions in a row are recognised as lost, rather than as invented ones."""
 
@@ -54,6 +56,15 @@ class _Book:
     asked: dict[str, set[str]] = field(default_factory=dict)
     missed: bool = False
     closed: bool = False
+    joined: dict[str, str] = field(default_factory=dict)
+
+    def asked_by(self, kind: str) -> set[str]:
+        """Whom the open offer of a kind still asks."""
+        return self.asked.get(self.offers.get(kind, ""), set())
+
+    def close(self, kind: str) -> set[str]:
+        """Closes the offer of a kind, which is accepted; whom it asked."""
+        return self.asked.pop(self.offers.pop(kind, ""), set())
 
 
 class Checker:
@@ -162,7 +173,8 @@ class Checker:
             return
         match data:
             case d.ChatOffered():
-                open_id = book.offers.setdefault(data.kind, data.offer_id)
+                kind = "queue" if data.kind in QUEUE_KINDS else data.kind
+                open_id = book.offers.setdefault(kind, data.offer_id)
                 if open_id != data.offer_id:
                     self._violated(1, chat_id, f"a second open offer of kind {data.kind}")
                 book.asked.setdefault(data.offer_id, set()).update(data.agent_ids)
@@ -172,8 +184,9 @@ class Checker:
                 if book.owner_id is not None:
                     self._violated(1, chat_id, f"assigned to {data.agent_id} while {book.owner_id} owns it")
                 book.owner_id = data.agent_id
-                book.offers.clear()
-                book.asked.clear()
+                book.close("queue")
+            case d.ChatTransferred() | d.TransferFailed() | d.ParticipantJoined() | d.ParticipantLeft():
+                self._take_part(book, data)
             case d.ChatUnassigned():
                 if book.owner_id != data.agent_id:
                     self._violated(1, chat_id, f"taken from {data.agent_id}, who does not own it")
@@ -192,13 +205,33 @@ class Checker:
             case _:
                 pass
 
+    def _take_part(
+        self, book: _Book, data: d.ChatTransferred | d.TransferFailed | d.ParticipantJoined | d.ParticipantLeft
+    ) -> None:
+        match data:
+            case d.ChatTransferred():
+                if data.to_agent_id not in book.close("transfer") or data.from_agent_id != book.owner_id:
+                    self._violated(1, data.chat_id, f"transferred to {data.to_agent_id}, who was not asked")
+            case d.TransferFailed():
+                if "transfer" in book.offers or data.from_agent_id != book.owner_id:
+                    self._violated(1, data.chat_id, "a transfer failed that is still open, or was of another")
+            case d.ParticipantJoined():
+                if data.agent_id in book.asked_by("invite"):
+                    book.close("invite")
+                if book.joined.get(data.agent_id) == data.role:
+                    self._violated(1, data.chat_id, f"{data.agent_id} joined twice")
+                book.joined[data.agent_id] = data.role
+            case d.ParticipantLeft():
+                if book.joined.pop(data.agent_id, None) != data.role:
+                    self._violated(1, data.chat_id, f"{data.agent_id} left, and had not joined")
+
     def _withdraw(self, book: _Book, data: d.OfferWithdrawn) -> None:
         asked = book.asked.get(data.offer_id)
         if asked is None or not asked.issuperset(data.agent_ids):
             self._violated(1, data.chat_id, "an offer withdrawn from agents who were not asked")
             return
         asked.difference_update(data.agent_ids)
-        if not asked and data.reason != "accepted_elsewhere":
+        if not asked:
             del book.asked[data.offer_id]
             book.offers = {kind: open_id for kind, open_id in book.offers.items() if open_id != data.offer_id}
 
@@ -211,6 +244,8 @@ class Checker:
             )
         if (data.outcome == "missed") != book.missed:
             self._violated(3, data.chat_id, f"closed as {data.outcome}, missed={book.missed}")
+        if book.offers:
+            self._violated(1, data.chat_id, f"closed with an open offer of kind {next(iter(book.offers))}")
         book.closed, book.owner_id = True, None
         self._live[ws.id].pop(data.chat_id, None)
 
@@ -225,7 +260,9 @@ class Checker:
         elif isinstance(data, d.ChatAssigned) and data.by != "manual":
             given = (data.agent_id,)
         known = [agent for agent_id in given if (agent := ws.agent(agent_id)) is not None]
-        if isinstance(data, d.ChatOffered) or (isinstance(data, d.ChatAssigned) and data.by == "auto"):
+        if (isinstance(data, d.ChatOffered) and data.kind in QUEUE_KINDS) or (
+            isinstance(data, d.ChatAssigned) and data.by == "auto"
+        ):
             self._first_come(ws, data, known)
         before = [_load(ws, agent) for agent in known]
         try:
@@ -315,6 +352,6 @@ def _load(ws: Workspace, agent: Agent) -> int:
     offered = 0
     for chat_id in ws.ringing.get(agent.id, ()):
         chat = ws.chats[chat_id]
-        if chat.offer is not None and not chat.offer.ring_all:
-            offered += chat.cost
+        asking = [each for each in chat.offers if agent.id in each.agent_ids and each.takes_room]
+        offered += chat.cost * len(asking)
     return owned + offered + sum(agent.wrap_ups.values())

@@ -4,7 +4,8 @@ The one rule: a step only notes the chats that may be watched otherwise than bef
 what the monitors want now. Joining, leaving and whispering go by the matches that stand on the chat.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from operator import attrgetter
 
 from schemas.decisions import MonitorMatched, MonitorUnmatched, ParticipantLeft
 from schemas.events import AgentConfigured, AgentDeleted, MonitorConfigured, MonitorDeleted
@@ -16,6 +17,12 @@ from services.router.core.state import Chat, Emission, Monitor, Watch, Workspace
 
 MONITORS_MAX = 1_000
 """Per workspace. Each one that watches an agent or a visitor is named in a decision for every chat of theirs."""
+_VALUES: dict[str, Callable[[Chat], str | None]] = {
+    "agent": attrgetter("owner_id"),
+    "ip": attrgetter("visitor.ip"),
+    "visitor_email": attrgetter("visitor.email"),
+}
+"""What each kind looks at in a chat."""
 
 
 def matched(chat: Chat, agent_id: str) -> bool:
@@ -34,13 +41,6 @@ def watch(kind: str, value: str | None) -> Watch | None:
     if kind == "visitor_email":
         value = (value or "").strip().casefold()
     return (kind, value) if value else None
-
-
-def _watches(chat: Chat) -> list[Watch]:
-    """What an owned chat can be found by."""
-    visitor = chat.visitor
-    found = (watch("agent", chat.owner_id), watch("ip", visitor.ip), watch("visitor_email", visitor.email))
-    return [each for each in found if each is not None]
 
 
 def obstacle(ws: Workspace, event: MonitorConfigured | MonitorDeleted) -> tuple[RefusalCode, str] | None:
@@ -102,7 +102,8 @@ def _wanted(ws: Workspace, chat: Chat) -> dict[str, str]:
     watched = ws.agent(chat.owner_id)
     if watched is None:
         return {}
-    found = sorted(monitor_id for each in _watches(chat) for monitor_id in ws.watches.get(each, ()))
+    keys = [key for kind, value in _VALUES.items() if (key := watch(kind, value(chat))) is not None]
+    found = sorted(monitor_id for key in keys for monitor_id in ws.watches.get(key, ()))
     owners = {monitor_id: ws.monitors[monitor_id].settings.owner_agent_id for monitor_id in found}
     return {monitor_id: owner for monitor_id, owner in owners.items() if may_watch(ws.agents[owner], watched)}
 
@@ -212,10 +213,12 @@ def _look_for(ws: Workspace, monitor: Monitor) -> None:
     wanted = _watch_of(monitor)
     if wanted is None:
         return
-    if monitor.settings.kind == "agent":
+    kind = monitor.settings.kind
+    if kind == "agent":
         ws.rewatch.update(ws.owned.get(monitor.settings.value, {}))
         return
+    value = _VALUES[kind]
     for owned in ws.owned.values():
         for chat_id in owned:
-            if wanted in _watches(ws.chats[chat_id]):
+            if watch(kind, value(ws.chats[chat_id])) == wanted:
                 ws.rewatch[chat_id] = None

@@ -3,7 +3,7 @@
 The one rule: one step is evolve(event); then decide → evolve each decision; then decide(DRAIN) until it returns ().
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from schemas.decisions import Cause, Position
 from schemas.envelope import PartitionEnvelope
@@ -77,7 +77,10 @@ class Partition:
 
     def apply(self, entry: Entry) -> list[Emitted]:
         """Decides one record. The same (source, id) again within a day changes nothing."""
-        return [emitted for step in self.steps(entry) for emitted in _decided(step)]
+        emitted: list[Emitted] = []
+        for step in self.steps(entry):
+            emitted += decided(step)
+        return emitted
 
     def steps(self, entry: Entry) -> Iterable[Step]:
         """Applies one record; gives the step it makes, or those of the deadlines a tick reaches, each before the next is begun."""
@@ -85,7 +88,9 @@ class Partition:
         self._offset = entry.offset
         envelope = entry.envelope
         if isinstance(envelope, PartitionEnvelope):
-            return self._reached(self.clock.tick(envelope.data.limit_ms))
+            clock_ms = self.clock.tick(envelope.data.limit_ms)
+            first = self.agenda.first()
+            return () if first is None or first.due_ms > clock_ms else self._reached(clock_ms)
         if not self.seen.note(envelope.workspaceid, envelope.source, envelope.id, at_ms=at_ms):
             return ()
         step = self._begun(
@@ -103,7 +108,7 @@ class Partition:
 
     def fire_due(self, until_ms: int) -> list[Emitted]:
         """Fires every deadline due up to and including `until_ms`, each at its exact time: for logs without ticks."""
-        return [emitted for step in self.due_steps(until_ms) for emitted in _decided(step)]
+        return [emitted for step in self.due_steps(until_ms) for emitted in decided(step)]
 
     def due_steps(self, until_ms: int) -> Iterator[Step]:
         """The steps of these deadlines, each before the next is begun."""
@@ -142,18 +147,18 @@ class Partition:
         return Step(ws, event, cause, ws.counts.decided)
 
 
-def _decided(step: Step) -> list[Emitted]:
-    """Everything that follows from a step, in order."""
+def decided(step: Step, *, apply: Callable[[Workspace, Emission], None] = evolve) -> list[Emitted]:
+    """Everything that follows from a step, in order. `apply`: who looks at the state before a decision, and then has it evolved."""
     ws = step.ws
     emitted: list[Emitted] = []
-    decided = decide(ws, step.event)
+    decisions = decide(ws, step.event)
     for _ in range(DRAIN_STEPS_MAX):
-        for decision in decided:
-            evolve(ws, decision)
+        for decision in decisions:
+            apply(ws, decision)
             number = step.number + len(emitted) + 1
             emitted.append(Emitted(decision, mint(ws.id, ws.cause, number), ws.now_ms, ws.id, step.cause))
-        decided = decide(ws, DRAIN)
-        if not decided:
+        decisions = decide(ws, DRAIN)
+        if not decisions:
             break
     else:
         raise AssertionError(f"more than {DRAIN_STEPS_MAX} decisions from one record")

@@ -39,6 +39,20 @@ def may_steer(ws: Workspace, chat: Chat, agent_id: str | None) -> bool:
     )
 
 
+def steered(ws: Workspace, chat_id: str, agent_id: str) -> Chat | RequestRefused:
+    """The live chat that an agent may steer, or why there is none."""
+    if ws.agent(agent_id) is None:
+        return refuse(ws, "unknown_agent", "the agent is not known", subject=chat_id)
+    chat = ws.chats.get(chat_id)
+    if chat is None:
+        return refuse(ws, "unknown_chat", "the chat is not known", subject=chat_id)
+    if not chat.live:
+        return refuse(ws, "chat_not_live", "the chat has ended", subject=chat_id)
+    if not may_steer(ws, chat, agent_id):
+        return refuse(ws, "not_permitted", "who asks has no part in the chat", subject=chat_id)
+    return chat
+
+
 def may_end(ws: Workspace, chat: Chat, by: By) -> bool:
     """Whether somebody may end a chat: those who may steer it, the visitor, the bot that serves it."""
     match by.kind:

@@ -10,13 +10,13 @@ from itertools import islice
 from typing import NamedTuple
 
 from schemas.decisions import ChatAssigned, ChatOffered, ChatQueued, Ranked, Why
-from schemas.envelope import from_ms
+from schemas.types import OfferKind
 from services.router.core import endings
 from services.router.core.eligibility import demand, is_cooling
 from services.router.core.entering import DEPARTURES_KEPT
-from services.router.core.ids import mint
 from services.router.core.index import Place, Pool, Rank
 from services.router.core.membership import RING_ALL_MAX, place_of, pool
+from services.router.core.offers import offer
 from services.router.core.state import Agent, Chat, Department, Emission, Rota, Workspace
 
 WHY_NEXT_MAX = 4
@@ -106,7 +106,7 @@ class Candidate(NamedTuple):
 def candidates(ws: Workspace, department: Department, waiting: Pool, chat: Chat) -> Iterator[Candidate]:
     """Those of a department who can take a chat, in the strategy's order, those not yet asked first."""
     again: list[Candidate] = []
-    for each in _in_order(ws, department, waiting.ranked):
+    for each in in_order(ws, department, waiting.ranked):
         agent_id = str(each[-1])
         if agent_id not in chat.asked:
             yield Candidate(ws.agents[agent_id], each, asked=False)
@@ -115,7 +115,8 @@ def candidates(ws: Workspace, department: Department, waiting: Pool, chat: Chat)
     yield from again
 
 
-def _in_order(ws: Workspace, department: Department, ranked: list[Rank]) -> Iterator[Rank]:
+def in_order(ws: Workspace, department: Department, ranked: list[Rank]) -> Iterator[Rank]:
+    """Candidates in the order in which they are asked: round robin goes on behind the last one."""
     start = 0
     last_asked_id = ws.rotas[department.id].last_asked_id
     if department.settings.routing.strategy == "round_robin" and last_asked_id is not None:
@@ -149,8 +150,7 @@ def _give(ws: Workspace, chat: Chat) -> tuple[Emission, ...]:
                 why=why,
             ),
         )
-    offer_id = mint(ws.id, ws.cause, f"offer/{chat.id}/{chat.offers_made}")
-    return (_offer(ws, chat, offer_id, [candidate.agent for candidate in ringing], why),)
+    return (_offer(ws, chat, [candidate.agent for candidate in ringing], why),)
 
 
 def _choice(ws: Workspace, department: Department, waiting: Pool, chat: Chat) -> Iterator[Candidate]:
@@ -160,20 +160,10 @@ def _choice(ws: Workspace, department: Department, waiting: Pool, chat: Chat) ->
     return iter((Candidate(ws.agents[chat.sticky_id], waiting.ranks[chat.sticky_id], asked=False),))
 
 
-def _offer(ws: Workspace, chat: Chat, offer_id: str, agents: list[Agent], why: Why) -> ChatOffered:
-    timeout_ms = round(ws.departments[chat.department_id].settings.routing.offer_timeout_s * 1000)
-    armed = chat.timers.get("offer")
-    left_ms = timeout_ms if armed is None else max(0, armed[0] - ws.clock_ms)
-    return ChatOffered(
-        chat_id=chat.id,
-        offer_id=offer_id,
-        agent_ids=tuple(agent.id for agent in agents),
-        kind="bot_transfer" if chat.bot_transfer else "new",
-        why=why,
-        expires_at=from_ms(ws.now_ms + left_ms) if timeout_ms else None,
-        expires_in_ms=left_ms if timeout_ms else None,
-        silent_agent_ids=tuple(agent.id for agent in agents if not agent.sound),
-    )
+def _offer(ws: Workspace, chat: Chat, agents: list[Agent], why: Why) -> ChatOffered:
+    rings_s = ws.departments[chat.department_id].settings.routing.offer_timeout_s
+    kind: OfferKind = "bot_transfer" if chat.bot_transfer else "new"
+    return offer(ws, chat, agents, kind=kind, rings_s=rings_s, why=why)
 
 
 def _why(
@@ -185,16 +175,9 @@ def _why(
     following: list[Candidate],
 ) -> Why:
     routing = department.settings.routing
-    absent, online = ws.indexes[department.id].counts, waiting.counts
+    online = waiting.counts
     cooling = sum(1 for agent_id in chat.asked if agent_id in waiting.ranks and is_cooling(chat, agent_id))
-    others = {
-        "offline": absent["offline"],
-        "away": absent["away"],
-        "full": online["full"],
-        "lacks_skill": online["lacks_skill"],
-        "tier_closed": online["tier_closed"],
-        "declined": cooling,
-    }
+    others = {"declined": cooling}
     rule, notes = f"{routing.mode}/{routing.strategy}", chat.entry_notes
     if chat.sticky_id is not None:
         rule = f"{routing.mode}/sticky"
@@ -205,9 +188,23 @@ def _why(
         rule=rule,
         rank=first.rank,
         next=tuple([Ranked(candidate.agent.id, candidate.rank) for candidate in following]),
-        others={reason: count for reason, count in others.items() if count},
+        others=passed_over(ws, department, waiting, others),
         notes=notes,
     )
+
+
+def passed_over(ws: Workspace, department: Department, waiting: Pool, more: dict[str, int]) -> dict[str, int]:
+    """How many of a department are no candidates, by reason; the pool knows the reasons that lie with the agents."""
+    absent, online = ws.indexes[department.id].counts, waiting.counts
+    counts = {
+        "offline": absent["offline"],
+        "away": absent["away"],
+        "full": online["full"],
+        "lacks_skill": online["lacks_skill"],
+        "tier_closed": online["tier_closed"],
+        **more,
+    }
+    return {reason: count for reason, count in counts.items() if count}
 
 
 def _newcomer(ws: Workspace) -> tuple[Emission, ...]:
@@ -224,30 +221,30 @@ def _newcomer(ws: Workspace) -> tuple[Emission, ...]:
                 if agent_id in chat.offer.agent_ids or agent_id in chat.asked:
                     continue
                 if _can_take(ws, chat, agent_id):
-                    return (_join(ws, chat, chat.offer.id, [ws.agents[agent_id]]),)
+                    return (_join(ws, chat, [ws.agents[agent_id]]),)
     return ()
 
 
 def _joining(ws: Workspace, chat: Chat) -> tuple[Emission, ...]:
     """The candidates that a ring-all does not ask yet."""
-    offer = chat.offer
-    if offer is None:
+    if chat.offer is None:
         return ()
+    asked_ids = chat.offer.agent_ids
     department = ws.departments[chat.department_id]
     new = (
         candidate.agent
         for candidate in candidates(ws, department, _pool_of(ws, chat), chat)
         if not candidate.asked
-        and candidate.agent.id not in offer.agent_ids
+        and candidate.agent.id not in asked_ids
         and chat.sticky_id in (None, candidate.agent.id)
     )
-    joining = list(islice(new, RING_ALL_MAX - len(offer.agent_ids)))
-    return (_join(ws, chat, offer.id, joining),) if joining else ()
+    joining = list(islice(new, RING_ALL_MAX - len(asked_ids)))
+    return (_join(ws, chat, joining),) if joining else ()
 
 
-def _join(ws: Workspace, chat: Chat, offer_id: str, agents: list[Agent]) -> ChatOffered:
+def _join(ws: Workspace, chat: Chat, agents: list[Agent]) -> ChatOffered:
     why = Why(rule="ring_all/newcomer", rank=_pool_of(ws, chat).ranks[agents[0].id])
-    return _offer(ws, chat, offer_id, agents, why)
+    return _offer(ws, chat, agents, why)
 
 
 def _announcement(ws: Workspace) -> tuple[Emission, ...]:

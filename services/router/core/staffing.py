@@ -7,10 +7,11 @@ from schemas import decisions as d
 from schemas import events as e
 from schemas import notices as n
 from schemas.envelope import from_ms
-from schemas.types import UnassignReason, WithdrawReason
-from services.router.core import endings, mail
+from schemas.types import WithdrawReason
+from services.router.core import endings, mail, participation, transfers
 from services.router.core.entering import owned_chats, ringing_chats
 from services.router.core.ids import mint
+from services.router.core.offers import withdraw
 from services.router.core.refusals import refuse
 from services.router.core.state import Emission, Workspace
 
@@ -27,27 +28,25 @@ def presence(ws: Workspace, event: e.AgentPresence) -> tuple[Emission, ...]:
 def take_offers(
     ws: Workspace, agent_id: str, reason: WithdrawReason, *, but: str | None = None
 ) -> tuple[Emission, ...]:
-    """Withdraws every offer open to an agent; `but`: one chat that is dealt with elsewhere."""
+    """Withdraws every offer open to an agent; `but`: one that is dealt with elsewhere."""
     return tuple(
-        d.OfferWithdrawn(chat_id=chat.id, offer_id=chat.offer.id, agent_ids=(agent_id,), reason=reason)
+        d.OfferWithdrawn(chat_id=chat.id, offer_id=offer.id, agent_ids=(agent_id,), reason=reason)
         for chat in ringing_chats(ws, agent_id)
-        if chat.offer is not None and chat.id != but
-    )
-
-
-def _unassign(ws: Workspace, agent_id: str, reason: UnassignReason) -> tuple[Emission, ...]:
-    return tuple(
-        d.ChatUnassigned(chat_id=chat.id, agent_id=agent_id, reason=reason, generation=chat.generation)
-        for chat in owned_chats(ws, agent_id)
+        for offer in chat.offers
+        if agent_id in offer.agent_ids and offer.id != but
     )
 
 
 def agent_deleted(ws: Workspace, event: e.AgentDeleted) -> tuple[Emission, ...]:
-    """A removed agent's offers and chats are taken from them."""
+    """A removed agent's offers and chats are taken from them, and they leave those they had joined."""
     if event.agent_id not in ws.agents:
         return (refuse(ws, "unknown_agent", "the agent is not known", subject=event.agent_id),)
-    taken = take_offers(ws, event.agent_id, "agent_removed")
-    return (*taken, *_unassign(ws, event.agent_id, "agent_removed"))
+    owned = owned_chats(ws, event.agent_id)
+    return (
+        *take_offers(ws, event.agent_id, "agent_removed"),
+        *(decision for chat in owned for decision in transfers.unassign(chat, "agent_removed")),
+        *participation.leave_all(ws, event.agent_id),
+    )
 
 
 def department_configured(ws: Workspace, event: e.DepartmentConfigured) -> tuple[Emission, ...]:
@@ -71,22 +70,13 @@ def department_configured(ws: Workspace, event: e.DepartmentConfigured) -> tuple
                     chat_id=chat.id, offer_id=chat.offer.id, agent_ids=left, reason="agent_removed"
                 )
             )
-    return tuple(gone)
+    return (*gone, *transfers.department_changed(ws, event.department_id))
 
 
 def _moved(ws: Workspace) -> tuple[Emission, ...]:
     """The offers of chats that had to move to another department."""
     chats = (ws.chats[chat_id] for chat_id in ws.moved)
-    return tuple(
-        d.OfferWithdrawn(
-            chat_id=chat.id,
-            offer_id=chat.offer.id,
-            agent_ids=tuple(chat.offer.agent_ids),
-            reason="department_changed",
-        )
-        for chat in chats
-        if chat.offer is not None
-    )
+    return tuple(withdraw(chat, chat.offer, "department_changed") for chat in chats if chat.offer is not None)
 
 
 def department_deleted(ws: Workspace, event: e.DepartmentDeleted) -> tuple[Emission, ...]:
@@ -99,7 +89,7 @@ def department_deleted(ws: Workspace, event: e.DepartmentDeleted) -> tuple[Emiss
         )
     if event.department_id not in ws.departments:
         return (refuse(ws, "unknown_department", "the department is not known", subject=event.department_id),)
-    return _moved(ws)
+    return (*_moved(ws), *transfers.department_changed(ws, event.department_id))
 
 
 def ip_blocked(ws: Workspace, event: e.VisitorIpBlocked) -> tuple[Emission, ...]:

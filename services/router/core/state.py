@@ -153,8 +153,8 @@ class Chat:
     @property
     def offers(self) -> list[Offer]:
         """All open offers: the queue's, the transfer's, the invitation."""
-        transfer = None if self.transfer is None else self.transfer.offer
-        return [offer for offer in (self.offer, transfer, self.invite) if offer is not None]
+        transferring = None if self.transfer is None else self.transfer.offer
+        return [offer for offer in (self.offer, transferring, self.invite) if offer is not None]
 
 
 @dataclass(slots=True)
@@ -284,7 +284,18 @@ class Workspace:
         self.moved: dict[str, None] = {}
         self.rewatch: dict[str, None] = {}
         self.unsettled: dict[str, None] = {}
-        """Chats whose transfer lost its offer, or whose new owner is a participant still."""
+        """Chats whose transfer lost its offer, or whose new owner may be a participant still."""
+        self._opened = (
+            self.open_departments,
+            self.open_agents,
+            self.open_chats,
+            self.doubtful,
+            self.turned_away,
+            self.unannounced,
+            self.moved,
+            self.rewatch,
+            self.unsettled,
+        )
         # what has to be stored
         self.changed: dict[tuple[type, str], Entity | None] = {}
         """None: it is gone."""
@@ -316,15 +327,14 @@ class Workspace:
 
     def forget_step(self) -> None:
         """Empties the lists of what became possible."""
-        self.open_departments.clear()
-        self.open_agents.clear()
-        self.open_chats.clear()
-        self.doubtful.clear()
-        self.turned_away.clear()
-        self.unannounced.clear()
-        self.moved.clear()
-        self.rewatch.clear()
-        self.unsettled.clear()
+        for opened in self._opened:
+            if opened:
+                opened.clear()
+
+    @property
+    def anything_opened(self) -> bool:
+        """Whether the step has made anything possible."""
+        return any(self._opened)
 
     def agent(self, agent_id: str | None) -> Agent | None:
         """The agent, unless unknown or removed."""

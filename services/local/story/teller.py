@@ -1,7 +1,7 @@
 """A chat's whole story in words, a line for each thing that happened and for each reason.
 
-The one rule: nothing that people wrote is told, only who spoke and when: a story may be passed on. What the router decided is
-told from its decisions, what people asked for only where no decision says it.
+The one rule: a story may be passed on, so nothing that people wrote is told, only who spoke and when; nor who watches the chat, which
+is for the monitor's owner alone. What the router decided is told from its decisions, what people asked for where no decision says it.
 """
 
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ from typing import Any
 from schemas import decisions as d
 from schemas import events as e
 from schemas.envelope import to_ms
-from services.local.chat_log import ChatLog, Fact
 from services.local.display import visible
-from services.local.story_effects import effect_words
-from services.local.story_requests import refusal_words, request_words
-from services.local.story_why import counts_words, note_words, why_lines
-from services.local.story_words import Words
+from services.local.story.chat_log import ChatLog, Fact
+from services.local.story.effects import effect_words
+from services.local.story.requests import refusal_words, request_words
+from services.local.story.whys import counts_words, note_words, why_lines
+from services.local.story.words import Words
 
 _TOLD_BY_DECISIONS = (e.OfferAccepted, e.OfferDeclined, e.ChatJoinRequested, e.ParticipantLeaveRequested)
 
@@ -133,15 +133,12 @@ class _Teller:
         if talk is None:
             return
         self._talk = None
-        said = words.parts(
-            [
-                words.say("wrote" if count == 1 else "wrote_times", sender=name, count=count)
-                for name, count in talk.counts.items()
-            ]
-        )
-        if talk.last_ms - talk.begun_ms >= 1000:
-            said = words.say("wrote_until", said=said, until=words.clock(talk.last_ms, like_ms=talk.begun_ms))
-        yield Line(said, talk.begun_ms)
+        if sum(talk.counts.values()) == 1:
+            yield Line(words.say("wrote", sender=next(iter(talk.counts))), talk.begun_ms)
+            return
+        counts = [words.say("wrote.count", sender=name, count=count) for name, count in talk.counts.items()]
+        until = words.clock(talk.last_ms, like_ms=talk.begun_ms)
+        yield Line(words.say("wrote.all", counts=words.parts(counts), until=until), talk.begun_ms)
 
     # ------------------------------------------------------------ inputs
 
@@ -229,7 +226,7 @@ class _Teller:
                 yield from self._among_agents(data)
 
     def _among_agents(self, data: Any) -> Iterator[str]:
-        """Transfers, participants, monitors, the inbox."""
+        """Transfers, participants, the inbox."""
         words = self._words
         match data:
             case d.ChatTransferred():
@@ -241,14 +238,10 @@ class _Teller:
                 )
                 name = words.agent(data.from_agent_id)
                 yield words.say("transfer_failed", target=self._target(data), agent=name, reason=reason or "")
-            case d.ParticipantJoined():
-                yield words.say(data.role, agent=words.agent(data.agent_id))
-            case d.ParticipantLeft():
-                yield words.say(f"{data.role}.gone", agent=words.agent(data.agent_id))
-            case d.MonitorMatched() | d.MonitorUnmatched():
-                key = "matched" if isinstance(data, d.MonitorMatched) else "unmatched"
-                name = words.agent(data.owner_agent_id)
-                yield words.say(key, agent=name, monitor=visible(data.monitor_id))
+            case d.ParticipantJoined(role="participant"):
+                yield words.say("joined", agent=words.agent(data.agent_id))
+            case d.ParticipantLeft(role="participant"):
+                yield words.say("left", agent=words.agent(data.agent_id))
             case d.MissedUpdated():
                 yield words.say(f"inbox.{data.status}", agent=words.agent(data.agent_id))
             case d.ChatTagged():
@@ -279,7 +272,11 @@ class _Teller:
             silent = words.agents(data.silent_agent_ids)
             offered = words.say("offer.silent", offered=offered, agents=silent)
         yield offered
-        if data.kind in ("new", "bot_transfer"):
+        timer = (fact.cause.timer or "") if fact.cause else ""
+        since = f"since.{timer.partition('/')[0]}"
+        if f"/{data.chat_id}@" in timer and words.knows(since):
+            yield words.say(since)
+        if data.why.rank:
             yield from why_lines(words, names, data.why, at_ms=fact.at_ms)
         yield from self._notes(data.why)
 

@@ -62,6 +62,11 @@ class ChatLog:
     sent: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The inputs by id and source: the same again changes nothing."""
 
+    @property
+    def begun_ms(self) -> int:
+        """When the chat was first heard of."""
+        return min(fact.at_ms for facts in (self.inputs, self.decisions, self.effects) for fact in facts[:1])
+
     def facts(self) -> Iterator[Fact]:
         """Inputs and decisions in one order: each decision behind what it follows from."""
         later = iter(self.inputs)

@@ -10,7 +10,7 @@ from typing import Any
 from schemas import events as e
 from schemas.decisions import RequestRefused
 from services.local.display import visible
-from services.local.story_words import Words
+from services.local.story.words import Words
 
 
 def request_words(words: Words, data: Any) -> Iterator[str]:

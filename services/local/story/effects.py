@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 
 from schemas.outcomes import CrmSettled, MailSettled
 from schemas.transcripts import TranscriptCompleted
-from services.local.chat_log import Fact
 from services.local.display import visible
-from services.local.story_words import Words
+from services.local.story.chat_log import Fact
+from services.local.story.words import Words
 
 
 def effect_words(words: Words, effects: Iterable[Fact]) -> Iterator[tuple[int, str]]:

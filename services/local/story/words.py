@@ -12,13 +12,13 @@ from zoneinfo import ZoneInfo
 from babel.dates import format_date
 
 from schemas.types import Language
-from services.local import story_en, story_ja
 from services.local.display import visible
+from services.local.story import english, japanese
 from services.notifier import wording
 from services.router.core.state import Workspace
 
 NAMES_SHOWN_MAX = 10
-PHRASES: Final[dict[Language, dict[str, str]]] = {"ja": story_ja.PHRASES, "en": story_en.PHRASES}
+PHRASES: Final[dict[Language, dict[str, str]]] = {"ja": japanese.PHRASES, "en": english.PHRASES}
 
 
 class Words:

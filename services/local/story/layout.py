@@ -10,11 +10,11 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from services.local.story import Line
-from services.local.story_words import Words
+from services.local.story.teller import Line
+from services.local.story.words import Words
 
-_ELAPSED_WIDTH = 8
-_TEXT_AT = 20
+_ELAPSED_WIDTH = 9
+_TEXT_AT = 21
 """The column where what happened begins: behind time and elapsed time, with two blanks each."""
 _REASONS_AT = _TEXT_AT + 2
 _WIDTH_MIN = 20
@@ -23,14 +23,12 @@ _NEVER_FIRST = "、。，．・：；？！）」』】〕々ー),.;:"
 _NEVER_LAST = "（「『【〔("
 
 
-def rows(lines: Iterable[Line], words: Words, *, width: int | None = None) -> Iterator[str]:
-    """The story as rows of text, broken at `width` columns."""
-    begun_ms: int | None = None
+def rows(lines: Iterable[Line], words: Words, *, begun_ms: int, width: int | None = None) -> Iterator[str]:
+    """The story as rows of text, broken at `width` columns. `begun_ms`: when the chat began."""
     day = ""
     for line in lines:
         head, at = "", _REASONS_AT
         if line.at_ms is not None:
-            begun_ms = line.at_ms if begun_ms is None else begun_ms
             if (date := words.date(line.at_ms)) != day:
                 day = date
                 yield date
@@ -67,8 +65,8 @@ def _may_break(text: str, at: int) -> bool:
     return " " in (before, after) or cell_len(before) > 1 or cell_len(after) > 1
 
 
-def show(console: Console, title: str, lines: Iterable[Line], words: Words) -> None:
+def show(console: Console, title: str, lines: Iterable[Line], words: Words, *, begun_ms: int) -> None:
     """Prints the story, each thing as soon as it is told."""
     width = console.width if console.is_terminal else None
-    for row in (*broken(title, width=width), *rows(lines, words, width=width)):
+    for row in (*broken(title, width=width), *rows(lines, words, begun_ms=begun_ms, width=width)):
         console.print(Text(row), soft_wrap=True)

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 
 from schemas.decisions import Why
 from services.local.display import visible
-from services.local.story_words import Words
+from services.local.story.words import Words
 
 _DEFAULTED = re.compile(r"default: (?P<department>.+) is (?P<state>private|disabled|deleted)", re.DOTALL)
 _OVERFLOWN = re.compile(r"overflow from (?P<department>.+): (?P<obstacle>\w+)", re.DOTALL)
+_ASSIGNED = re.compile(r"assigned by (?P<agent>.+)", re.DOTALL)
 _PLAIN = {
     "default: the department asked for is unknown": "unknown",
     "everybody able was asked before": "asked_before",
@@ -51,6 +52,8 @@ def rule_words(words: Words, rule: str) -> str:
 def rank_words(words: Words, strategy: str, rank: tuple[float | str, ...], *, at_ms: int) -> str:
     """What an agent was ranked by; nothing where there is nothing to say."""
     match strategy, rank:
+        case (("sticky" | "newcomer"), _):
+            parts = []
         case "least_loaded", (float() | int() as load, float() | int() as last_ms, _):
             parts = [words.say("rank.load", load=f"{load:g}"), _last_assigned(words, last_ms, at_ms)]
         case "tiers", (float() | int() as tier, float() | int() as load, float() | int() as last_ms, _):
@@ -88,6 +91,8 @@ def note_words(words: Words, note: str) -> str:
         return words.say(f"note.{_PLAIN[note]}")
     if found := _DEFAULTED.fullmatch(note):
         return words.say(f"note.{found['state']}", department=words.department(found["department"]))
+    if found := _ASSIGNED.fullmatch(note):
+        return words.say("note.assigned_by", agent=words.agent(found["agent"]))
     found = _OVERFLOWN.fullmatch(note)
     if found and words.knows(f"note.{found['obstacle']}"):
         return words.say(f"note.{found['obstacle']}", department=words.department(found["department"]))

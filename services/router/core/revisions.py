@@ -1,0 +1,89 @@
+"""How a revision of a chat ends and the next one begins: missed, closed, kept in the inbox, reopened.
+
+The one rule: these functions are called by `evolve` only; they write what was decided.
+"""
+
+from schemas import decisions as d
+from schemas import events as e
+from services.router.core import asking, entering
+from services.router.core.departments import resolve
+from services.router.core.state import Chat, Workspace
+
+KNOWN_CLOSED_S = 24 * 3600
+KNOWN_MISSED_S = 30 * 24 * 3600
+"""For how long chats are known (the contract, Memory)."""
+
+
+def note_available(ws: Workspace, chat: Chat) -> None:
+    """Keeps who had room as the chat began, for the day it is missed."""
+    chat.start_agents = entering.available(ws, chat.department_id)
+    chat.start_count = len(ws.indexes[chat.department_id].with_room)
+
+
+def enter_for_people(ws: Workspace, chat: Chat, event: e.BotTransferRequested) -> None:
+    """Queues a bot's chat for agents; it is a bot transfer only if the bot had replied."""
+    chat.transfer_requested = True
+    chat.bot_transfer = chat.bot_replied
+    chat.rung = chat.rang_out = False
+    chat.asked.clear()
+    ws.disarm(chat, "idle")
+    entering.enter(ws, chat, resolve(ws, event.department_id or chat.department_id, by_visitor=False))
+
+
+def missed(ws: Workspace, fact: d.ChatMissed) -> None:
+    """The outcome is fixed; a bot that replied goes on serving, until the chat is closed."""
+    chat = ws.chats[fact.chat_id]
+    entering.release(ws, chat, ended=True)
+    entering.depart(ws, chat, "bot")
+    chat.missed_reason = fact.reason
+    chat.outcome = "missed"
+    chat.inbox = "open"
+    chat.ending_by = None
+    ws.disarm(chat, "end")
+    ws.arm(chat, "idle", ws.departments[chat.department_id].settings.routing.idle_close_s)
+
+
+def closed(ws: Workspace, fact: d.ChatClosed) -> None:
+    """The outcome stands; the chat is known for as long as something may be asked about it."""
+    chat = ws.chats[fact.chat_id]
+    entering.release(ws, chat, ended=True)
+    entering.depart(ws, chat, "closed")
+    ws.disarm_all(chat)
+    chat.outcome = fact.outcome
+    asking.disperse(ws, chat)
+    chat.visitor_gone = chat.visitor_gone or fact.ended_by == "visitor"
+    in_inbox = fact.outcome == "missed" and chat.inbox != "deleted"
+    ws.arm(chat, "forget", KNOWN_MISSED_S if in_inbox else KNOWN_CLOSED_S)
+
+
+def inbox_updated(ws: Workspace, fact: d.MissedUpdated) -> None:
+    """A deleted chat is known for as long as any other closed one from now on."""
+    chat = ws.chats[fact.chat_id]
+    chat.inbox = fact.status
+    chat.inbox_agent_id = fact.agent_id
+    if fact.status == "deleted" and not chat.live:
+        ws.arm(chat, "forget", KNOWN_CLOSED_S)
+    ws.touch(chat)
+
+
+def reopened(ws: Workspace, fact: d.ChatReopened) -> None:
+    """The chat lives again, with its original age; what was so in the last revision counts no more."""
+    chat = ws.chats[fact.chat_id]
+    ws.disarm_all(chat)
+    chat.revision = fact.revision
+    chat.started_ms = ws.now_ms
+    chat.agent_replied = chat.assigned_once = chat.bot_transfer = chat.transfer_requested = False
+    chat.rung = chat.rang_out = False
+    chat.missed_reason = chat.outcome = chat.inbox = chat.inbox_agent_id = chat.ending_by = None
+    chat.asked.clear()
+    chat.served_ids.clear()
+    chat.phase = "bot"
+    note_available(ws, chat)
+    if isinstance(ws.event, e.BotTransferRequested):
+        enter_for_people(ws, chat, ws.event)
+        return
+    chat.bot_replied = False
+    if isinstance(ws.event, e.MissedAssignRequested):
+        chat.entered_ms = ws.now_ms  # its agent follows in the same step
+    else:
+        entering.enter(ws, chat, resolve(ws, chat.department_id, by_visitor=False))

@@ -1,0 +1,182 @@
+"""A whole day of one random workspace, acted out in virtual time against the router's core, with hostile timing.
+
+The one rule: what the world's clock says and what stands on a record are two things; only the latter reaches the router.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from heapq import heappop, heappush
+
+from schemas import events as e
+from services.router.core.state import Workspace
+from tests.days.firm import WORKSPACE, Firm
+from tests.days.people import People
+from tests.router.scenes import Scene
+
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
+CHATS_MIN, CHATS_MAX = 50, 300
+RECORDS_MAX = 20_000
+"""A day in which agents are rung every second for hours is broken off there; it must end well from anywhere."""
+TICK_LIMITS_MS = (3_000, 60_000)
+TICKS_MIN_APART_MS = 100
+AFTER_THE_DAY = 32
+"""Days until everything is forgotten: missed chats after 30 (the contract, Memory)."""
+
+
+class Day:
+    """One seed's day: `run` it once."""
+
+    def __init__(self, seed: int, *, chats_max: int = CHATS_MAX) -> None:
+        self.firm = Firm(seed)
+        rng = self.rng = self.firm.rng
+        self.kind = rng.choices(("ticks", "exact", "silent"), (6, 3, 1))[0]
+        """A log with ticks; one without, whose deadlines fire at their exact time; a router that never gets to tick."""
+        self.scene = Scene(WORKSPACE, ticks=self.kind != "exact", starts_at_ms=self.firm.begins_ms)
+        self.now_ms = self.firm.begins_ms
+        self.limit_ms = self.firm.one(TICK_LIMITS_MS)
+        self.lasts_ms = HOUR_MS if self.limit_ms < MINUTE_MS else 25 * HOUR_MS
+        self.chats = round(CHATS_MIN * (chats_max / CHATS_MIN) ** (rng.random() ** 2))
+        self.happened: Counter[str] = Counter()
+        self.complaints: list[str] = []
+        self._agenda: list[tuple[int, int, Callable[[], None]]] = []
+        self._entered = self._heard = 0
+        self._frozen_ms = self._frozen_until_ms = self._fired_ms = 0
+        self._outage_until_ms = 0
+        self.people = People(self)
+
+    @property
+    def ws(self) -> Workspace:
+        return self.scene.ws
+
+    # ------------------------------------------------------------ the course of the day
+
+    def run(self) -> Scene:
+        """Acts the day out, to the moment when all visitors are gone."""
+        for event in self.firm.opening():
+            self._publish(event)
+        self._arrange()
+        while self._agenda and len(self.scene.entries) < RECORDS_MAX:
+            at_ms, _, act = self._agenda[0]
+            if not self._fired_before(at_ms):
+                heappop(self._agenda)
+                self.now_ms = max(self.now_ms, at_ms)
+                act()
+        for chat in list(self.ws.chats.values()):
+            if chat.live:
+                self.scene.leave(chat.id)
+        return self.scene
+
+    def wind_up(self) -> None:
+        """Lets days pass until nothing need be known of any chat."""
+        scene = self.scene
+        start_s = max(entry.at_ms for entry in scene.entries) - scene.starts_at_ms
+        scene.at(start_s / 1000)
+        for _ in range(AFTER_THE_DAY):
+            scene.wait(DAY_MS / 1000)
+            if scene.ticks:
+                scene.tick(limit_ms=DAY_MS)
+
+    def _arrange(self) -> None:
+        """Visitors come in rushes; in between people interfere, and the router ticks."""
+        rng, lasts_ms = self.rng, self.lasts_ms
+        rushes = [rng.uniform(0, lasts_ms) for _ in range(rng.randint(1, 4))]
+        rush_ms = self.firm.one((MINUTE_MS, 10 * MINUTE_MS, HOUR_MS))
+        for _ in range(self.chats):
+            self._at(self.firm.one(rushes) + rng.expovariate(1 / rush_ms), self.people.ask)
+        for _ in range(self.chats // 2):
+            self._at(self.firm.one(rushes) + rng.expovariate(1 / rush_ms), self._interfere)
+        if self.kind == "ticks":
+            self._at(0, self._tick)
+
+    def _interfere(self) -> None:
+        for event in self.firm.interference():
+            self.after(self.firm.one((0, 0, 1)), event)
+
+    def _at(self, offset_ms: float, act: Callable[[], None]) -> None:
+        self._entered += 1
+        at_ms = self.firm.begins_ms + round(min(offset_ms, self.lasts_ms))
+        heappush(self._agenda, (at_ms, self._entered, act))
+
+    def after(self, delay_ms: float, event: e.Event) -> None:
+        """Has an event published later; some come late, so they change places with others."""
+        if self.firm.roll(0.03):
+            delay_ms += self.rng.uniform(0, 3_000)
+        self._at(self.now_ms - self.firm.begins_ms + delay_ms, partial(self._publish, event))
+
+    # ------------------------------------------------------------ records
+
+    def _publish(self, event: e.Event) -> None:
+        event_id = f"p{len(self.scene.entries)}"
+        self.scene.at(self._stamped_s())
+        self.scene.say(event, event_id=event_id)
+        self._react()
+        if self.firm.roll(0.03):
+            delay_ms = self.firm.one((0, 1_000, 30 * MINUTE_MS))
+            self._at(self.now_ms - self.firm.begins_ms + delay_ms, partial(self._repeat, event, event_id))
+
+    def _repeat(self, event: e.Event, event_id: str) -> None:
+        self.happened["repeated"] += 1
+        self.scene.at(self._stamped_s())
+        if told := self.scene.say(event, event_id=event_id):
+            self.complaints.append(f"an event that came twice was decided twice: {told}")
+        self._react()
+
+    def _react(self) -> None:
+        """Everybody hears what was decided since."""
+        emitted = self.scene.emitted
+        while self._heard < len(emitted):
+            self._heard += 1
+            self.people.hear(emitted[self._heard - 1])
+
+    def _fired_before(self, at_ms: int) -> bool:
+        """Without ticks, deadlines that come before the next event are heard of first."""
+        due_ms = self.scene.partition.next_due_ms() if self.kind == "exact" else None
+        if due_ms is None or due_ms >= at_ms:
+            return False
+        self._fired_ms = due_ms + 1
+        self.now_ms = max(self.now_ms, self._fired_ms)
+        self.scene.at((self._fired_ms - self.scene.starts_at_ms) / 1000)
+        self._react()
+        return True
+
+    def _stamped_s(self) -> float:
+        """What stands on the next record, in seconds of the scene: mostly the time, but brokers' clocks stop and jump."""
+        stamp_ms = self.now_ms
+        if stamp_ms < self._frozen_until_ms:
+            stamp_ms = self._frozen_ms
+        elif self.firm.roll(0.002):
+            self.happened["stopped"] += 1
+            self._frozen_ms, self._frozen_until_ms = stamp_ms, stamp_ms + self.rng.randint(1, MINUTE_MS)
+        elif self.firm.roll(0.01):
+            self.happened["jumped back"] += 1
+            stamp_ms -= self.firm.one((1, 1_000, HOUR_MS))
+        elif self.firm.roll(0.0003):
+            self.happened["jumped ahead"] += 1
+            stamp_ms += self.rng.randint(1, 5) * HOUR_MS
+            if self.firm.roll(0.7):
+                self.now_ms = stamp_ms
+        return (max(stamp_ms, self._fired_ms) - self.scene.starts_at_ms) / 1000
+
+    # ------------------------------------------------------------ ticks
+
+    def _tick(self) -> None:
+        """The router ticks, aiming at the next deadline; now and then it is out, or a zombie ticks too."""
+        rng, every_ms = self.rng, self.limit_ms // 3
+        wait_ms = every_ms
+        if self.firm.roll(0.001):
+            self.happened["out"] += 1
+            wait_ms = rng.randint(5, 20) * MINUTE_MS
+        else:
+            for _ in range(2 if self.firm.roll(0.01) else 1):
+                self.scene.at(self._stamped_s())
+                self.scene.tick(limit_ms=self.limit_ms)
+            self._react()
+            due_ms, clock = self.scene.partition.next_due_ms(), self.scene.partition.clock
+            if due_ms is not None and clock.clock_ms is not None:
+                wait_ms = min(every_ms, due_ms - clock.clock_ms + self.firm.one((-1, 0, 0, 0, 1)))
+        if self.now_ms - self.firm.begins_ms < self.lasts_ms:
+            ahead_ms = self.now_ms - self.firm.begins_ms + max(wait_ms, TICKS_MIN_APART_MS)
+            self._at(ahead_ms, self._tick)

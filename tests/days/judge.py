@@ -1,0 +1,179 @@
+"""The judge of a day: the invariants, the fold, a restart in the middle, and that everything has an end.
+
+The one rule: it counts anew, by the log and the decisions alone wherever it can, and asks the router's own books last.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from itertools import pairwise
+
+from schemas import decisions as d
+from schemas import events as e
+from services.router.changelog import Changelog
+from services.router.core.fold import differences
+from services.router.core.offline import run
+from services.router.core.partition import Entry, Partition
+from services.router.core.state import Workspace
+from services.router.records import encode_emitted
+from tests.days.day import CHATS_MAX, Day
+from tests.router.scenes import Scene, decided
+from tests.router.test_properties import checker_of, state_of
+
+COMPLAINTS_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a seed."""
+
+    seed: int
+    complaints: tuple[str, ...]
+    records: int
+    happened: Counter[str]
+
+    def explain(self) -> str:
+        """What is wrong, and how to see it again."""
+        told = "".join(f"\n    {each}" for each in self.complaints[:COMPLAINTS_SHOWN])
+        return f"day {self.seed}: {told or 'holds'}\n  again: python -m tests.days {self.seed}"
+
+
+def judged(seed: int, *, chats_max: int = CHATS_MAX) -> Outcome:
+    """Acts a seed's day out and judges it."""
+    day = Day(seed, chats_max=chats_max)
+    complaints: list[str] = []
+    try:
+        scene = day.run()
+        complaints += gone(scene.ws)
+        day.wind_up()
+        complaints += [*day.complaints, *_complaints(scene, day.rng.randrange(len(scene.entries)))]
+    except Exception as error:  # noqa: BLE001 - whatever is raised is what is looked for
+        complaints.append(f"raised {type(error).__name__}: {error}")
+    kinds = Counter(item.data.TYPE for item in day.scene.emitted)
+    return Outcome(seed, tuple(complaints), len(day.scene.entries), day.happened + kinds + Counter({day.kind: 1}))
+
+
+def _complaints(scene: Scene, restarts_at: int) -> list[str]:
+    """Everything that is wrong with a day that was wound up."""
+    checker = checker_of(scene)
+    violations = checker.finish(None if scene.ticks else scene.now_ms)
+    folded = checker.fold.partition
+    return [
+        *(f"invariant {each.invariant}: {each.subject} {each.what}" for each in violations),
+        *(f"invariant 7: folding differs: {each}" for each in differences(folded, scene.partition)),
+        *(["invariant 7: folding gives other bytes"] if state_of(folded) != state_of(scene.partition) else []),
+        *restarted(scene, restarts_at),
+        *mistimed(scene),
+        *unsettled(scene),
+        *forgotten(scene),
+    ]
+
+
+def restarted(scene: Scene, at: int) -> list[str]:
+    """A router that goes on from its changelog must say the same."""
+    ends = (0, at, len(scene.entries))
+    topic: dict[bytes, bytes] = {}
+    again: list[bytes] = []
+    for start, end in pairwise(ends):
+        partition = Partition(0, exact=not scene.ticks)
+        changelog = Changelog(partition)
+        for key, value in topic.items():
+            changelog.restore(key, value)
+        changelog.restored()
+        batch = scene.entries[start:end]
+        until_ms = scene.now_ms if end == ends[-1] else scene.starts_at_ms  # what is due at once comes after
+        for item in run(batch, ticks=scene.ticks, until_ms=until_ms, partitions={0: partition}):
+            again.append(encode_emitted(item).value or b"")
+        for key, value in changelog.changes():
+            topic.pop(key, None)
+            if value is not None:
+                topic[key] = value
+    said = decided(scene)
+    if again == said:
+        return []
+    first = next((n for n, pair in enumerate(zip(said, again, strict=False)) if len({*pair}) > 1), len(again))
+    return [f"restarted at {at}, it says otherwise from decision {first} on"]
+
+
+def mistimed(scene: Scene) -> list[str]:
+    """Decisions never go back in time, and nothing is timed out by time in which the router did not tick."""
+    clocks = _clocks(scene.entries)
+    wrong = [f"{b.id} is decided before {a.id}" for a, b in pairwise(scene.emitted) if b.at_ms < a.at_ms]
+    for item in scene.emitted:
+        if isinstance(item.data, d.ChatAssigned) and item.data.waited_ms < 0:
+            wrong.append(f"{item.id}: a chat waited {item.data.waited_ms} ms")
+        if item.cause.timer is not None:
+            due_ms = int(item.cause.timer.rpartition("@")[2])
+            in_time = due_ms <= clocks[item.at_ms] if scene.ticks else due_ms == item.at_ms
+            if not in_time:
+                wrong.append(f"{item.cause.timer} fires at {item.at_ms}")
+    return wrong
+
+
+def _clocks(entries: list[Entry]) -> dict[int, int]:
+    """What the deadline clock says at the last tick of each moment, by a naive count."""
+    clocks: dict[int, int] = {}
+    last_ms = entries[0].at_ms
+    clock_ms, ticked_ms = last_ms, None
+    for entry in entries:
+        last_ms = max(last_ms, entry.at_ms)
+        tick = entry.envelope.data
+        if isinstance(tick, e.RouterTick):
+            clock_ms += 0 if ticked_ms is None else min(last_ms - ticked_ms, tick.limit_ms)
+            ticked_ms = last_ms
+            clocks[last_ms] = clock_ms
+    return clocks
+
+
+# ---------------------------------------------------------------- the end
+
+
+def unsettled(scene: Scene) -> list[str]:
+    """Every accepted request has one outcome for each of its revisions."""
+    refused = {item.cause.event_id for item in scene.emitted if isinstance(item.data, d.RequestRefused)}
+    accepted = {
+        (entry.envelope.data.chat_id, 1)
+        for entry in scene.entries
+        if isinstance(entry.envelope.data, e.ChatRequested) and entry.envelope.id not in refused
+    }
+    said = [item.data for item in scene.emitted]
+    reopened = {(each.chat_id, each.revision) for each in said if isinstance(each, d.ChatReopened)}
+    outcomes = Counter((each.chat_id, each.revision) for each in said if isinstance(each, d.ChatClosed))
+    return [
+        f"invariant 3: {each} has {outcomes[each]} outcomes"
+        for each in sorted({*accepted, *reopened, *outcomes})
+        if outcomes[each] != 1 or each not in accepted | reopened
+    ]
+
+
+def gone(ws: Workspace) -> list[str]:
+    """What is still there although all visitors have left."""
+    wrong = [f"{chat.id} is live" for chat in ws.chats.values() if chat.live]
+    wrong += [
+        f"{chat.id} has {', '.join(others)}"
+        for chat in ws.chats.values()
+        if (others := [*(key for key in chat.timers if key != "forget"), *chat.watchers, *chat.participant_ids])
+    ]
+    wrong += [
+        f"{agent.id} carries {agent.load}"
+        for agent in ws.agents.values()
+        if agent.load != sum(agent.wrap_ups.values())
+    ]
+    books = {"owned": ws.owned, "ringing": ws.ringing, "joined": ws.joined}
+    wrong += [f"{name} by {who}: {chats}" for name, book in books.items() for who, chats in book.items() if chats]
+    wrong += [f"transferring: {chat_id}" for chat_id in ws.transferring]
+    for department_id, index in ws.indexes.items():
+        queues = [index.waiting, index.transfers, index.ringing, *index.kept.values()]
+        queues += [pool.queue for pool in index.pools.values()]
+        wrong += [f"waiting in {department_id}: {queue}" for queue in queues if queue]
+    return wrong
+
+
+def forgotten(scene: Scene) -> list[str]:
+    """What is still kept of a day that is long past, in memory and in the changelog."""
+    ws, due_ms = scene.ws, scene.partition.next_due_ms()
+    wrong = gone(ws)
+    wrong += [f"{chat_id} is not forgotten" for chat_id in ws.chats]
+    wrong += [f"{agent.id} carries {agent.load}" for agent in ws.agents.values() if agent.load]
+    wrong += [f"a deadline is due at {due_ms}"] if due_ms is not None else []
+    kept = Counter(key.partition(b"/")[0].decode() for key in state_of(scene.partition))
+    return wrong + [f"{kept['chat']} chats are stored"] * (kept["chat"] > 0)

@@ -24,7 +24,7 @@ from services.router.core.partition import Emitted, Entry, Partition
 
 SMALL, LARGE = (10, 5), (10_000, 5_000)
 """Agents, and chats that wait."""
-SIZE_BOUND, DRAIN_BOUND, LIVE_BOUND_MB, MONTH_BOUND = 1.5, 2.0, 400.0, 1.0
+SIZE_BOUND, DRAIN_BOUND, LIVE_BOUND_MB, MONTH_BOUND = 1.5, 2.0, 400.0, 1.01
 CYCLES, ROUNDS = 400, 5
 DRAIN_AGENTS, DRAIN_WAITING, DRAIN_CAPACITY = 1_000, 5_000, 4
 MONTH_DAYS, EARLY_DAYS, CHATS_PER_DAY = 30, 2, 3_000

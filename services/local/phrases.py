@@ -18,6 +18,15 @@ class Phrases:
     welcome: str
     comments: tuple[str, ...]
     locations: tuple[str, ...]
+    handover: str
+    invitation: str
+    colleague: str
+    whispers: tuple[str, ...]
+    one_more: str
+    replies: tuple[str, ...]
+    notes: tuple[str, ...]
+    tags: tuple[str, ...]
+    lead: str
 
     def name(self, family: str, given: str) -> str:
         """Return a full name in the language's order."""
@@ -55,6 +64,21 @@ JAPANESE = Phrases(
     welcome="お問い合わせありがとうございます。順番におつなぎします。",
     comments=("とても丁寧でした。", "少し待ちましたが解決しました。", "また利用したいです。"),
     locations=("東京都", "大阪市", "札幌市", "福岡市"),
+    handover="こちらのお客様をお願いできますか。",
+    invitation="少しだけ一緒に見ていただけますか。",
+    colleague="横から失礼します。その件はこちらで確認済みです。",
+    whispers=(
+        "ささやき: 割引は一割までなら構いません。",
+        "ささやき: 先に本人確認をお願いします。",
+    ),
+    one_more="すみません、もう一つだけ。領収書はメールで届きますか?",
+    replies=(
+        "先ほどはご対応できず申し訳ございません。ご予約の変更を承りました。",
+        "お待たせいたしました。本日中に発送いたします。",
+    ),
+    notes=("窓側の席を希望。", "前回の返金は対応済み。"),
+    tags=("予約", "返金", "要確認"),
+    lead="見積もりを希望。",
 )
 
 ENGLISH = Phrases(
@@ -88,6 +112,21 @@ ENGLISH = Phrases(
     welcome="Thank you for contacting us. Somebody will be with you shortly.",
     comments=("Very helpful.", "Took a while, but solved.", "Friendly & clear <3"),
     locations=("Boston, MA", "Leeds, UK", "Toronto", "Austin, TX"),
+    handover="Could you take this one over, please?",
+    invitation="Can you have a look at this with me?",
+    colleague="May I add something: that was fixed this morning.",
+    whispers=(
+        "Whisper: you may go down to ten per cent.",
+        "Whisper: ask for the account's postcode first.",
+    ),
+    one_more="Sorry, one more thing: will the receipt come by e-mail?",
+    replies=(
+        "Sorry that we missed you. The address of your order is changed.",
+        "Thank you for your patience: your parcel leaves us today.",
+    ),
+    notes=("Prefers to be called in the morning.", "Had a refund last month."),
+    tags=("orders", "refund", "follow-up"),
+    lead="Wants a quote.",
 )
 
 PHRASES: dict[Language, Phrases] = {"ja": JAPANESE, "en": ENGLISH}

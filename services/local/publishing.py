@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 from schemas import codec
 from schemas.events import RouterTick
 from schemas.topics import EVENTS
-from services.local.actors import Published
+from services.local.crowd import Published
 from services.local.errors import LocalError
 from services.local.input_log import SNAPSHOT_TYPE
 from services.local.scenario import Poisoned

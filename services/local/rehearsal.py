@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from schemas import codec
 from schemas.notices import Notice
-from services.local.actors import People, Publication, Published
+from services.local.actors import People
+from services.local.crowd import Publication, Published
 from services.local.partitions import partition_of
 from services.local.scenario import Poisoned, Scenario
 from services.router.core.partition import Emitted, Entry, Partition

@@ -1,18 +1,22 @@
 """The workspaces of the sample day: departments, agents, mail and CRM settings. One rule: people's times, unhurried.
 
 Three workspaces, which land on three partitions under the usual counts: a Japanese travel agency, an English shop and
-a bilingual manufacturer. Each has departments of several modes; the two quiet ones are for what goes wrong on purpose.
+a bilingual manufacturer. Each has departments of several modes; the two quiet ones are for what goes wrong on purpose, and a
+private one takes what others hand over.
 """
 
 from dataclasses import dataclass
 
 from schemas.events import CrmConfigured, EmailSettings, MailSwitch, Routing, WorkspaceConfigured
-from schemas.types import Language
+from schemas.types import Language, Visibility
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """A department of the sample day. `share` of all conversations come here; quiet desks have a fixed staff."""
+    """A department of the sample day. `share` of all conversations come here; desks without have a fixed staff.
+
+    `skills`: what visitors may ask for here; each of its agents has one of them.
+    """
 
     department_id: str
     name: str
@@ -20,21 +24,39 @@ class Desk:
     email: EmailSettings
     share: float = 0.0
     language: Language = "en"
+    skills: tuple[str, ...] = ()
+    visibility: Visibility = "public"
 
     @property
     def quiet(self) -> bool:
         """Whether only what goes wrong on purpose comes here."""
-        return self.share == 0
+        return self.share == 0 and self.visibility == "public"
+
+    @property
+    def supervisor_id(self) -> str:
+        """The first of its agents, who is there all day and looks after the others."""
+        return f"{self.department_id}-01"
 
 
 @dataclass(frozen=True, slots=True)
 class Company:
-    """A workspace of the sample day; its first desk is the default department."""
+    """A workspace of the sample day; its first desk is the default department. In some, visitors' languages matter."""
 
     workspace: WorkspaceConfigured
     workspace_id: str
     crm: CrmConfigured | None
     desks: tuple[Desk, ...]
+    languages: tuple[Language, ...] = ()
+
+    @property
+    def chief_id(self) -> str:
+        """An admin who takes no chats of their own."""
+        return f"{self.workspace_id}-chief"
+
+    @property
+    def watched_email(self) -> str:
+        """The address of a visitor whom the chief's monitor looks for."""
+        return f"vip@visitor.{self.workspace_id}.example.net"
 
 
 def _mails(domain: str, *kinds: str, language: Language) -> EmailSettings:
@@ -97,9 +119,10 @@ NORTHWIND = Company(
         Desk(
             "northwind",
             "Customer Care",
-            Routing(mode="offer", strategy="round_robin"),
+            Routing(mode="offer", strategy="round_robin", sticky="last_agent", sticky_wait_s=10.0),
             _mails("northwind.example.com", "unattended", "feedback", "ip_blocked", language="en"),
             share=0.2,
+            skills=("orders", "returns"),
         ),
         Desk(
             "northwind-sales",
@@ -139,7 +162,16 @@ FUJI = Company(
             _mails("fuji.example.com", "unattended", "transcript", language="en"),
             share=0.15,
         ),
+        Desk(
+            "fuji-lab",
+            "技術部",
+            Routing(mode="offer", strategy="least_loaded"),
+            _mails("fuji.example.com", language="ja"),
+            language="ja",
+            visibility="private",
+        ),
     ),
+    languages=("ja", "en"),
 )
 
 COMPANIES: tuple[Company, ...] = (SAKURA, NORTHWIND, FUJI)

@@ -21,6 +21,8 @@ from schemas.events import ChatRequested, Event
 from services.local.errors import LocalError
 
 Do = Literal["accept", "decline", "ring"]
+InboxDo = Literal["assign", "reply", "close", "delete"]
+CrmDo = Literal["lead", "note", "phone"]
 T = TypeVar("T")
 
 
@@ -52,6 +54,8 @@ class Agent:
     agent_id: str
     reactions: tuple[Reaction, ...]
     back_after_ms: int
+    department_id: str | None = None
+    """Where they sit: colleagues of the same department are whom they hand over to and invite."""
     line: Literal["agent"] = "agent"
 
 
@@ -111,6 +115,70 @@ class EmailGiven:
 
 
 @dataclass(frozen=True, slots=True)
+class Handover:
+    """Once so many lines are spoken the owner passes the chat on, and says no more until it is taken or refused."""
+
+    after_lines: int
+    after_ms: int
+    message: str
+    agents_do: Do
+    to_department_id: str | None = None
+    """None: to a colleague."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """The owner asks a colleague in, `after_ms` after taking the chat; who comes says something, and goes again."""
+
+    after_ms: int
+    message: str
+    says: str
+    says_after_ms: int
+    stays_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """What somebody whose monitor matches the chat does: joins it, whispers to its owner, and leaves."""
+
+    joins_after_ms: int
+    whispers: str
+    whispers_after_ms: int
+    stays_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Farewell:
+    """The agent's first end of the chat waits for so long; the visitor has one more thing to say before that."""
+
+    waits_ms: int
+    visitor_says: str
+    says_after_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Filing:
+    """What is put on record `after_ms` after a handled chat was closed. `crm_agent_id`: who asks the CRM; the last owner by default."""
+
+    after_ms: int
+    tags: tuple[str, ...] = ()
+    note: str | None = None
+    crm: CrmDo | None = None
+    crm_value: str = ""
+    crm_agent_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inbox:
+    """What a supervisor does with the chat `after_ms` after it was missed and closed; `text` is what they mail."""
+
+    do: InboxDo
+    after_ms: int
+    by_agent_id: str
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Conduct:
     """How one visitor, the bot and the agents behave in one chat."""
 
@@ -130,6 +198,12 @@ class Conduct:
     bot_transfer: BotTransfer | None = None
     feedback: Feedback | None = None
     email_given: EmailGiven | None = None
+    handover: Handover | None = None
+    invitation: Invitation | None = None
+    watching: Watching | None = None
+    farewell: Farewell | None = None
+    filing: Filing | None = None
+    inbox: Inbox | None = None
     blocks_ip: bool = False
     request_repeated_after_ms: int | None = None
     """The publisher sends the same record again, as after a lost acknowledgement."""

@@ -37,7 +37,9 @@ class Day:
         self.scene = Scene(WORKSPACE, ticks=self.kind != "exact", starts_at_ms=self.firm.begins_ms)
         self.now_ms = self.firm.begins_ms
         self.limit_ms = self.firm.one(TICK_LIMITS_MS)
-        self.lasts_ms = HOUR_MS if self.limit_ms < MINUTE_MS else 25 * HOUR_MS
+        self.lasts_ms = (
+            HOUR_MS if self.limit_ms < MINUTE_MS else 25 * HOUR_MS
+        )  # hours of seconds would be ticks only
         self.chats = round(CHATS_MIN * (chats_max / CHATS_MIN) ** (rng.random() ** 2))
         self.happened: Counter[str] = Counter()
         self.complaints: list[str] = []
@@ -55,8 +57,7 @@ class Day:
 
     def run(self) -> Scene:
         """Acts the day out, to the moment when all visitors are gone."""
-        for event in self.firm.opening():
-            self._publish(event)
+        self._open()
         self._arrange()
         while self._agenda and len(self.scene.entries) < RECORDS_MAX:
             at_ms, _, act = self._agenda[0]
@@ -80,25 +81,32 @@ class Day:
                 scene.tick(limit_ms=DAY_MS)
 
     def _arrange(self) -> None:
-        """Visitors come in rushes; in between people interfere, and the router ticks."""
+        """Visitors come in rushes, each under settings of its own; in between people interfere, and the router ticks."""
         rng, lasts_ms = self.rng, self.lasts_ms
-        rushes = [rng.uniform(0, lasts_ms) for _ in range(rng.randint(1, 4))]
+        rushes = [rng.uniform(0, 0.9 * lasts_ms) for _ in range(rng.randint(1, 4))]
         rush_ms = self.firm.one((MINUTE_MS, 10 * MINUTE_MS, HOUR_MS))
+        for rush in rushes:
+            self._at(rush, self._open)
         for _ in range(self.chats):
             self._at(self.firm.one(rushes) + rng.expovariate(1 / rush_ms), self.people.ask)
-        for _ in range(self.chats // 2):
+        for _ in range(self.chats // 4):
             self._at(self.firm.one(rushes) + rng.expovariate(1 / rush_ms), self._interfere)
         if self.kind == "ticks":
             self._at(0, self._tick)
+
+    def _open(self) -> None:
+        for event in self.firm.opening():
+            self._publish(event)
 
     def _interfere(self) -> None:
         for event in self.firm.interference():
             self.after(self.firm.one((0, 0, 1)), event)
 
     def _at(self, offset_ms: float, act: Callable[[], None]) -> None:
-        self._entered += 1
-        at_ms = self.firm.begins_ms + round(min(offset_ms, self.lasts_ms))
-        heappush(self._agenda, (at_ms, self._entered, act))
+        """Enters what is done so long after midnight; what would come after the day does not come."""
+        if offset_ms <= self.lasts_ms:
+            self._entered += 1
+            heappush(self._agenda, (self.firm.begins_ms + round(offset_ms), self._entered, act))
 
     def after(self, delay_ms: float, event: e.Event) -> None:
         """Has an event published later; some come late, so they change places with others."""
@@ -164,7 +172,7 @@ class Day:
 
     def _tick(self) -> None:
         """The router ticks, aiming at the next deadline; now and then it is out, or a zombie ticks too."""
-        rng, every_ms = self.rng, self.limit_ms // 3
+        rng, every_ms = self.rng, self.limit_ms * 5 // 6
         wait_ms = every_ms
         if self.firm.roll(0.001):
             self.happened["out"] += 1
@@ -177,6 +185,4 @@ class Day:
             due_ms, clock = self.scene.partition.next_due_ms(), self.scene.partition.clock
             if due_ms is not None and clock.clock_ms is not None:
                 wait_ms = min(every_ms, due_ms - clock.clock_ms + self.firm.one((-1, 0, 0, 0, 1)))
-        if self.now_ms - self.firm.begins_ms < self.lasts_ms:
-            ahead_ms = self.now_ms - self.firm.begins_ms + max(wait_ms, TICKS_MIN_APART_MS)
-            self._at(ahead_ms, self._tick)
+        self._at(self.now_ms - self.firm.begins_ms + max(wait_ms, TICKS_MIN_APART_MS), self._tick)

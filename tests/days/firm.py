@@ -7,12 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from schemas import events as e
 from schemas.types import CHANNELS
-from services.router.core.hours import DAYS
 from tests.router.happenings import BOT, Dice
 
 WORKSPACE = "acme"
@@ -27,8 +26,17 @@ DATES = (
 )
 """Zones and days; on most the clocks go forward or back, in Lord Howe by half an hour."""
 TIME_OUTS_S = (0.0, 5.0, 20.0, 60.0, 60.0, 120.0, 120.0, 600.0)
-AGENTS_MAX = (1, 3, 6, 12, 30)
+AGENTS_MAX = (1, 4, 8, 15, 30)
 DEPARTMENTS_MAX = 6
+WEEK: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = (
+    "mon",
+    "tue",
+    "wed",
+    "thu",
+    "fri",
+    "sat",
+    "sun",
+)
 CLOCKS = ("00:00", "01:30", "02:30", "06:00", "12:00", "22:00", "23:59")
 
 
@@ -39,15 +47,14 @@ class Firm(Dice):
         super().__init__(seed)
         rng = self.rng
         self.zone, self.date = self.one(DATES)
-        self.agents = tuple(f"a{number:02}" for number in range(rng.randint(1, self.one(AGENTS_MAX))))
-        self.departments = (WORKSPACE, *(f"d{number}" for number in range(rng.randint(0, DEPARTMENTS_MAX - 1))))
-        self.chats = self.asked = ["c0"]
-
-    @property
-    def begins_ms(self) -> int:
-        """Midnight of the day, where the workspace is."""
         midnight = datetime(self.date.year, self.date.month, self.date.day, tzinfo=ZoneInfo(self.zone))
-        return round(midnight.timestamp() * 1000)
+        self.begins_ms = round(midnight.timestamp() * 1000)
+        self.agents = tuple(f"a{number:02}" for number in range(rng.randint(1, self.one(AGENTS_MAX))))
+        self.departments = (
+            WORKSPACE,
+            *(f"d{number}" for number in range(rng.randint(0, DEPARTMENTS_MAX - 1))),
+        )
+        self.chats = self.asked = ["c0"]
 
     def roll(self, chance: float) -> bool:
         return self.rng.random() < chance
@@ -62,7 +69,7 @@ class Firm(Dice):
         if self.roll(0.8):
             return None
         spans = tuple(
-            e.Span(day, *self.rng.choices(CLOCKS, k=2)) for day in DAYS for _ in range(self.rng.randint(1, 2))
+            e.Span(day, *self.rng.choices(CLOCKS, k=2)) for day in WEEK for _ in range(self.rng.randint(1, 2))
         )
         closed = [self.date + timedelta(days=change) for change in (-1, 0, 1) if self.roll(0.1)]
         return e.Hours(spans, tuple(day.isoformat() for day in closed))
@@ -85,10 +92,12 @@ class Firm(Dice):
         return replace(super().agent(), max_chats=self.one((0, 1, 2, 3, 4, 4, 8)))
 
     def opening(self) -> list[e.Event]:
-        """The workspace as the day begins: overflow chains, most departments open, most agents online."""
-        zone = e.WorkspaceConfigured("Acme", self.zone, hours=self.hours())
+        """The workspace as a shift begins: overflow chains, most departments open, most agents online."""
+        hours = self.hours() if self.roll(0.3) else None
+        zone = e.WorkspaceConfigured("Acme", self.zone, hours=hours)
         departments = [
-            replace(self.department(), department_id=each, enabled=self.roll(0.9)) for each in self.departments
+            replace(self.department(), department_id=each, enabled=each == WORKSPACE or self.roll(0.9))
+            for each in self.departments
         ]
         if self.roll(0.5):
             departments = [
@@ -97,7 +106,8 @@ class Firm(Dice):
             ]
         agents = [replace(self.agent(), agent_id=agent_id) for agent_id in self.agents]
         online = [e.AgentPresence(agent_id, "online") for agent_id in self.agents if self.roll(0.9)]
-        return [zone, *departments, *agents, *online]
+        unblocked = e.VisitorIpUnblocked("10.0.0.0/8", self.agents[0])
+        return [zone, *departments, *agents, *online, unblocked]
 
     # ------------------------------------------------------------ happenings
 
@@ -119,7 +129,7 @@ class Firm(Dice):
         """What somebody does in between; two admins at once may."""
         draws: tuple[tuple[int, Callable[[], Any]], ...] = (
             (4, self.kept),
-            (4, self.watch),
+            (6, self.watch),
             (2, self.message),
             (2, self.presence),
             (1, self.agent),

@@ -3,56 +3,99 @@
 The one rule: it counts anew, by the log and the decisions alone wherever it can, and asks the router's own books last.
 """
 
-from collections import Counter
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
+from traceback import extract_tb
 
 from schemas import decisions as d
 from schemas import events as e
 from services.router.changelog import Changelog
 from services.router.core.fold import differences
 from services.router.core.offline import run
-from services.router.core.partition import Entry, Partition
+from services.router.core.partition import Emitted, Entry, Partition
 from services.router.core.state import Workspace
 from services.router.records import encode_emitted
 from tests.days.day import CHATS_MAX, Day
-from tests.router.scenes import Scene, decided
+from tests.router.scenes import Scene, decided, sentence
 from tests.router.test_properties import checker_of, state_of
 
 COMPLAINTS_SHOWN = 5
+RESTARTS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a seed."""
+    """What became of a seed, and what happened in it, line by line."""
 
     seed: int
     complaints: tuple[str, ...]
-    records: int
     happened: Counter[str]
+    story: tuple[str, ...] = ()
 
-    def explain(self) -> str:
-        """What is wrong, and how to see it again."""
-        told = "".join(f"\n    {each}" for each in self.complaints[:COMPLAINTS_SHOWN])
-        return f"day {self.seed}: {told or 'holds'}\n  again: python -m tests.days {self.seed}"
+    @property
+    def holds(self) -> bool:
+        """Whether there is nothing to complain of."""
+        return not self.complaints
+
+    def brief(self) -> "Outcome":
+        """The outcome without its story, unless somebody has to read that."""
+        return replace(self, story=()) if self.holds else self
+
+    def explain(self, *, whole: bool = False) -> str:
+        """What is wrong, and how to see it again; the day before it."""
+        told = [f"    {each}" for each in self.complaints[:COMPLAINTS_SHOWN]]
+        head = (
+            f"day {self.seed}: {'holds' if self.holds else 'fails'}; again: python -m tests.days {self.seed}"
+        )
+        return "\n".join([*(self.story if whole else ()), head, *told])
 
 
 def judged(seed: int, *, chats_max: int = CHATS_MAX) -> Outcome:
     """Acts a seed's day out and judges it."""
     day = Day(seed, chats_max=chats_max)
-    complaints: list[str] = []
+    scene, complaints = day.scene, day.complaints
     try:
-        scene = day.run()
+        day.run()
         complaints += gone(scene.ws)
         day.wind_up()
-        complaints += [*day.complaints, *_complaints(scene, day.rng.randrange(len(scene.entries)))]
+        restarts = day.rng.choices(range(len(scene.entries)), k=RESTARTS) if scene.ticks else []
+        complaints += _complaints(scene, restarts)
     except Exception as error:  # noqa: BLE001 - whatever is raised is what is looked for
-        complaints.append(f"raised {type(error).__name__}: {error}")
-    kinds = Counter(item.data.TYPE for item in day.scene.emitted)
-    return Outcome(seed, tuple(complaints), len(day.scene.entries), day.happened + kinds + Counter({day.kind: 1}))
+        frame = extract_tb(error.__traceback__)[-1]
+        complaints.append(
+            f"raised {type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno})"
+        )
+    kinds = Counter(item.data.TYPE for item in scene.emitted)
+    happened = day.happened + kinds + Counter({day.kind: 1, "records": len(scene.entries)})
+    return Outcome(seed, tuple(complaints), happened, tuple(_story(scene)))
 
 
-def _complaints(scene: Scene, restarts_at: int) -> list[str]:
+def _story(scene: Scene) -> Iterator[str]:
+    """Records, but no ticks, and under each what was decided about it; what deadlines led to stands at its time."""
+    followed: dict[str | None, list[Emitted]] = {}
+    for item in scene.emitted:
+        followed.setdefault(item.cause.event_id, []).append(item)
+    by_deadlines = deque(followed.pop(None, []))
+    last_ms = scene.starts_at_ms
+    for entry in scene.entries:
+        last_ms = max(last_ms, entry.at_ms)
+        while by_deadlines and by_deadlines[0].at_ms < last_ms:
+            yield _line(by_deadlines[0].at_ms - scene.starts_at_ms, by_deadlines.popleft())
+        if not isinstance(entry.envelope.data, e.RouterTick):
+            yield f"{(last_ms - scene.starts_at_ms) / 1000:10.3f}  {entry.envelope.id} {entry.envelope.data}"
+            yield from (
+                _line(last_ms - scene.starts_at_ms, item) for item in followed.pop(entry.envelope.id, ())
+            )
+
+
+def _line(at_ms: int, item: Emitted) -> str:
+    return f"{at_ms / 1000:10.3f}    {item.cause.timer or '->'} {sentence(item.data)}"
+
+
+def _complaints(scene: Scene, restarts: list[int]) -> list[str]:
     """Everything that is wrong with a day that was wound up."""
     checker = checker_of(scene)
     violations = checker.finish(None if scene.ticks else scene.now_ms)
@@ -60,38 +103,51 @@ def _complaints(scene: Scene, restarts_at: int) -> list[str]:
     return [
         *(f"invariant {each.invariant}: {each.subject} {each.what}" for each in violations),
         *(f"invariant 7: folding differs: {each}" for each in differences(folded, scene.partition)),
-        *(["invariant 7: folding gives other bytes"] if state_of(folded) != state_of(scene.partition) else []),
-        *restarted(scene, restarts_at),
+        *(
+            ["invariant 7: folding gives other bytes"]
+            if state_of(folded) != state_of(scene.partition)
+            else []
+        ),
+        *restarted(scene, restarts),
         *mistimed(scene),
         *unsettled(scene),
         *forgotten(scene),
     ]
 
 
-def restarted(scene: Scene, at: int) -> list[str]:
-    """A router that goes on from its changelog must say the same."""
-    ends = (0, at, len(scene.entries))
+def restarted(scene: Scene, at: list[int]) -> list[str]:
+    """A router that goes on from its changelog has the same state and says the same; an offline run, which has none, is made once more."""
     topic: dict[bytes, bytes] = {}
     again: list[bytes] = []
-    for start, end in pairwise(ends):
-        partition = Partition(0, exact=not scene.ticks)
-        changelog = Changelog(partition)
-        for key, value in topic.items():
-            changelog.restore(key, value)
-        changelog.restored()
+    wrong: list[str] = []
+    partition, changelog = _restored(topic, exact=not scene.ticks)
+    for start, end in pairwise((0, *sorted(at), len(scene.entries))):
         batch = scene.entries[start:end]
-        until_ms = scene.now_ms if end == ends[-1] else scene.starts_at_ms  # what is due at once comes after
-        for item in run(batch, ticks=scene.ticks, until_ms=until_ms, partitions={0: partition}):
-            again.append(encode_emitted(item).value or b"")
-        for key, value in changelog.changes():
+        emitted = run(batch, ticks=scene.ticks, until_ms=scene.now_ms, partitions={0: partition})
+        again += [encode_emitted(item).value or b"" for item in emitted]
+        for key, stored in changelog.changes():  # compacted: a later value stands behind everything earlier
             topic.pop(key, None)
-            if value is not None:
-                topic[key] = value
+            if stored is not None:
+                topic[key] = stored
+        before = partition
+        partition, changelog = _restored(topic, exact=not scene.ticks)
+        wrong += [f"restarted at {end}, it has another {each}" for each in differences(partition, before)]
     said = decided(scene)
-    if again == said:
-        return []
-    first = next((n for n, pair in enumerate(zip(said, again, strict=False)) if len({*pair}) > 1), len(again))
-    return [f"restarted at {at}, it says otherwise from decision {first} on"]
+    if again != said:
+        first = next(
+            (n for n, pair in enumerate(zip(said, again, strict=False)) if len({*pair}) > 1), len(again)
+        )
+        wrong.append(f"restarted at {at}, it says otherwise from decision {first} on")
+    return wrong
+
+
+def _restored(topic: dict[bytes, bytes], *, exact: bool) -> tuple[Partition, Changelog]:
+    partition = Partition(0, exact=exact)
+    changelog = Changelog(partition)
+    for key, value in topic.items():
+        changelog.restore(key, value)
+    changelog.restored()
+    return partition, changelog
 
 
 def mistimed(scene: Scene) -> list[str]:
@@ -151,7 +207,13 @@ def gone(ws: Workspace) -> list[str]:
     wrong += [
         f"{chat.id} has {', '.join(others)}"
         for chat in ws.chats.values()
-        if (others := [*(key for key in chat.timers if key != "forget"), *chat.watchers, *chat.participant_ids])
+        if (
+            others := [
+                *(key for key in chat.timers if key != "forget"),
+                *chat.watchers,
+                *chat.participant_ids,
+            ]
+        )
     ]
     wrong += [
         f"{agent.id} carries {agent.load}"
@@ -159,7 +221,9 @@ def gone(ws: Workspace) -> list[str]:
         if agent.load != sum(agent.wrap_ups.values())
     ]
     books = {"owned": ws.owned, "ringing": ws.ringing, "joined": ws.joined}
-    wrong += [f"{name} by {who}: {chats}" for name, book in books.items() for who, chats in book.items() if chats]
+    wrong += [
+        f"{name} by {who}: {chats}" for name, book in books.items() for who, chats in book.items() if chats
+    ]
     wrong += [f"transferring: {chat_id}" for chat_id in ws.transferring]
     for department_id, index in ws.indexes.items():
         queues = [index.waiting, index.transfers, index.ringing, *index.kept.values()]

@@ -120,28 +120,31 @@ class People:
             self._say(limit_s * 1000 + self.firm.one(MILLISECONDS), chat_id, "agent", agent_id)
         elif self.roll(0.85):
             self._say(self.soon(), chat_id, "agent", agent_id)
-        self._say(self.soon(TALK_MS), chat_id, "visitor")
-        if self.roll(0.25):
+        if self.roll(0.4):
+            self._say(self.soon(TALK_MS), chat_id, "visitor")
+        if self.roll(0.4):
             self._share(chat_id, agent_id)
         by = self.firm.one((e.By("agent", agent_id), e.By("visitor")))
         self.after(
             self.soon(TALK_MS),
-            self.firm.one((e.ChatEndRequested(chat_id, by, self.firm.one((0.0, 30.0))), e.VisitorLeft(chat_id))),
+            self.firm.one(
+                (e.ChatEndRequested(chat_id, by, self.firm.one((0.0, 30.0))), e.VisitorLeft(chat_id))
+            ),
         )
 
     def _share(self, chat_id: str, agent_id: str) -> None:
         """The owner wants rid of the chat, or company in it."""
         other, department_id = self.firm.anybody(), self.firm.one(self.firm.departments)
-        self.after(
-            self.soon(TALK_MS / 2),
-            self.firm.one(
-                (
-                    e.ChatTransferRequested(chat_id, agent_id, to_agent_id=other),
-                    e.ChatTransferRequested(chat_id, agent_id, to_department_id=department_id),
-                    e.ChatInviteRequested(chat_id, agent_id, other),
-                )
-            ),
+        requests: tuple[e.Event, ...] = (
+            e.ChatTransferRequested(chat_id, agent_id, to_agent_id=other),
+            e.ChatTransferRequested(chat_id, agent_id, to_department_id=department_id),
+            e.ChatInviteRequested(chat_id, agent_id, self.firm.anybody()),
         )
+        delay_ms = self.soon(TALK_MS / 4)
+        for request in self.rng.sample(requests, self.firm.one((1, 2))):
+            self.after(delay_ms, request)
+        if self.roll(0.2):
+            self.after(delay_ms + self.soon(), e.VisitorLeft(chat_id))
 
     def _say(self, delay_ms: float, chat_id: str, kind: str, sender_id: str | None = None) -> None:
         sender = e.Sender(kind, sender_id)  # type: ignore[arg-type]

@@ -12,7 +12,8 @@ from schemas.decisions import (
     Why,
 )
 from schemas.events import AgentPresence, ChatMessage, ChatRequested, OfferAccepted, OfferDeclined, Visitor
-from services.local.actors import People, Publication
+from services.local.actors import People
+from services.local.crowd import Publication
 from services.local.scenario import Agent, Conduct, Do, Head, Reaction, Say, Scenario, Scheduled, Visit
 
 WHY = Why("test")

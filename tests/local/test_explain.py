@@ -13,10 +13,12 @@ from typer.testing import CliRunner, Result
 
 from schemas import decisions as d
 from schemas import events as e
+from schemas.notices import Notice
 from schemas.types import Language
 from services.local.cli import app
 from services.local.input_log import empty_snapshot, line
-from services.local.story.chat_log import ChatLog
+from services.local.story.chat_log import ChatLog, Collector, Fact
+from tests.local.rehearsed import rehearsal
 from tests.local.told import SECRET, company, log_of, missed, rich, sentences, told, written
 from tests.router.scenes import Scene, office, value_of
 
@@ -51,6 +53,33 @@ def test_nothing_that_people_wrote_and_no_address_is_told(
     story = "\n".join(told(chat(tmp_path), language))
     for written_or_known in (SECRET, "How?", "v@example.test", "v-c1", "hash-1"):
         assert written_or_known not in story
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_chat_of_a_sample_day_can_be_told(language: Language) -> None:
+    acted, records = rehearsal(400)
+    collectors: dict[str, Collector] = {}
+    private: dict[str, list[str]] = {}
+    for one in records:
+        data = one.entry.envelope.data
+        chat_id = getattr(data, "chat_id", None)
+        if chat_id is not None:
+            collectors.setdefault(chat_id, Collector(chat_id, None)).add_input(one.entry)
+            said = [getattr(data, name, None) for name in ("text", "question", "comment", "reason")]
+            if isinstance(data, e.ChatRequested):
+                said += [data.visitor.email, data.visitor.phone, data.visitor.ip]
+            private.setdefault(chat_id, []).extend(text for text in said if text)
+        for item in one.emitted:
+            about = getattr(item.data, "chat_id", chat_id)
+            if about is not None and not isinstance(item.data, Notice):
+                fact = Fact(item.at_ms, item.id, item.data, cause=item.cause)
+                collectors[about].add_decision(item.workspace_id, one.entry.partition, fact)
+    assert len(collectors) >= 400
+    for chat_id, collector in collectors.items():
+        log = collector.found()
+        log.ws = acted.lanes[log.partition].router.workspaces[log.workspace_id]
+        story = "\n".join(told(log, language))
+        assert [text for text in private[chat_id] if text in story] == []
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -171,7 +200,7 @@ def test_a_department_that_was_asked_for_and_had_is_no_news(tmp_path: Path) -> N
             {"strategy": "longest_idle"},
             "one agent is asked at a time, longest idle first; idle since 09:00:00",
         ),
-        ({"strategy": "round_robin"}, "one agent is asked at a time, in turn; next in turn"),
+        ({"strategy": "round_robin"}, "one agent is asked at a time, in turn"),
         (
             {"strategy": "tiers", "tiers": (e.Tier(("ann",)),)},
             "one agent is asked at a time, by tiers; tier 1, load 1, last assigned 09:00:00",

@@ -137,6 +137,15 @@ def test_asked_before_without_an_answer(tmp_path: Path) -> None:
     )
 
 
+def test_asked_before_like_everybody(tmp_path: Path) -> None:
+    scene = two(no_answer_limit=0)
+    scene.ask("c1")
+    scene.at(45)
+    assert last(scene, tmp_path, "bob") == (
+        "Offered to Ann: all had been asked before, Ann longest ago; Bob was number 2 of 2"
+    )
+
+
 def test_behind_in_rank_or_by_id(tmp_path: Path) -> None:
     scene = office("ann", "bob", "cyd")
     scene.served("ann", "c0")
@@ -225,8 +234,8 @@ def transferred(**request: str) -> Scene:
 
 def test_a_transfer_to_somebody_names_them(tmp_path: Path) -> None:
     scene = transferred(to_agent_id="bob")
-    assert last(scene, tmp_path, "cyd") == "Bob asked to take it over: the transfer named Bob"
-    assert last(scene, tmp_path, "bob") == "Bob asked to take it over: Bob was chosen"
+    assert last(scene, tmp_path, "cyd") == "Take-over offered to Bob: the transfer named Bob"
+    assert last(scene, tmp_path, "bob") == "Take-over offered to Bob: Bob was chosen"
 
 
 @pytest.mark.parametrize(
@@ -234,7 +243,7 @@ def test_a_transfer_to_somebody_names_them(tmp_path: Path) -> None:
     [
         ("ann", "Ann had the chat"),
         ("bob", "Bob is not in Desk"),
-        ("cyd", "Cyd had been asked before and declined; those not asked yet come first"),
+        ("cyd", "Cyd had declined to take it over"),
         ("dan", "Dan was chosen"),
         ("eve", "Eve was candidate 2 of 2, equal to Dan (load 0, none assigned yet) but later by id"),
         ("fay", "Fay was away"),
@@ -244,7 +253,7 @@ def test_a_transfer_to_a_department_chooses_there(agent_id: str, why: str, tmp_p
     scene = transferred(to_department_id="desk")
     scene.presence("fay", "away")
     scene.decline("cyd", "c1")
-    assert last(scene, tmp_path, agent_id) == f"Dan asked to take it over: {why}"
+    assert last(scene, tmp_path, agent_id) == f"Take-over offered to Dan: {why}"
 
 
 def test_a_transfer_to_a_department_looks_for_room_there(tmp_path: Path) -> None:
@@ -255,7 +264,7 @@ def test_a_transfer_to_a_department_looks_for_room_there(tmp_path: Path) -> None
     scene.served("ann", "c1")
     scene.say(e.ChatTransferRequested("c1", "ann", to_department_id="desk"))
     assert last(scene, tmp_path, "bob") == (
-        "Cyd asked to take it over: Bob was full: load 1 of 1, and the chat takes 1"
+        "Take-over offered to Cyd: Bob was full: load 1 of 1, and the chat takes 1"
     )
 
 
@@ -333,7 +342,7 @@ def test_on_a_sample_day_the_reasons_add_up_to_what_the_router_counted() -> None
             }
             counted = Counter(verdict.reason for verdict in verdicts.values())
             assert counted.pop("chosen") == len(data.agent_ids)
-            able = sum(counted.pop(reason, 0) for reason in ("ranked", "tied", "turn", "asked"))
+            able = sum(counted.pop(reason, 0) for reason in ("ranked", "tied", "turn", "asked", "again"))
             assert counted == data.why.others
             assert min(able, 4) == len(data.why.next)
             for place, following in enumerate(data.why.next, start=2):

@@ -204,3 +204,10 @@ def test_ids_are_the_same_in_every_run_and_none_occurs_twice() -> None:
     assert len(set(ids)) == len(ids) > 5
     assert all(len(one) == 26 for one in ids)
     assert run_again(scene) == decided(scene)
+
+
+def test_nobody_is_rung_again_before_the_others_were_in_any_round() -> None:
+    scene = office("ann", "bob", "cyd", no_answer_limit=0, wait_timeout_s=0.0)
+    scene.ask("c1")
+    rung = [heard for heard in scene.wait(20 * 8) if heard.startswith("offered")]
+    assert rung == [f"offered c1 to {agent_id}" for agent_id in ("bob", "cyd", "ann") * 2 + ("bob", "cyd")]

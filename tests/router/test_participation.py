@@ -194,6 +194,10 @@ def test_who_accepted_may_leave_and_come_back_until_the_chat_ends() -> None:
     assert scene.write("agent", "c1", "bob") == ["refused: not_owner"]
     assert scene.join("c1", "bob") == ["bob joined c1 as participant"]
     assert scene.join("c1", "bob") == [], "they are there already"
+    scene.step_out("c1", "bob")
+    scene.invite("c1", "ann", "bob")
+    assert scene.accept("bob", "c1") == ["bob joined c1 as participant"]
+    assert scene.chat("c1").invited_ids == ["bob"]
     assert scene.leave("c1") == ["closed c1: handled"]
     chat = scene.chat("c1")
     assert (chat.participant_ids, chat.invited_ids, scene.ws.joined["bob"]) == ({}, [], {})

@@ -133,3 +133,11 @@ def test_so_many_visitors_are_known_and_the_longest_unseen_go_first(monkeypatch:
     assert [entry.sequence for entry in forgotten] == [2]
     assert known_agents.of("office", "v1", now_ms=4) == "bob"
     assert known_agents.of("office", "v2", now_ms=4) is None
+
+
+def test_a_ring_all_that_ends_leaves_the_others_who_wait_for_the_agent() -> None:
+    scene = known(mode="ring_all", channel_cost={"email": 2})
+    assert scene.ask("c1", visitor_id="vic") == ["offered c1 to bob"]
+    assert scene.ask("c2", visitor_id="vic", channel="email") == ["queued c2 in office at 2"]
+    assert scene.decline("bob", "c1") == ["withdrawn c1 from bob: declined", "offered c1 to ann"]
+    assert scene.leave("c2") == ["missed c2: visitor_left", "closed c2: missed"]

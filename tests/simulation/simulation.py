@@ -4,7 +4,7 @@ One rule: the seed is the run. Whatever a failure prints can be had again by `py
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from structlog.testing import capture_logs
@@ -43,9 +43,19 @@ class Outcome:
     errors: tuple[str, ...]
     """The last ones the workers logged."""
 
-    def explain(self, *, lines: int = TRACE_LINES_SHOWN) -> str:
-        """What happened last, for whoever has to find the cause of a failure."""
-        told = [f"{at_s:10.4f}  {who:12} {what} {how}" for at_s, who, what, how in self.trace[-lines:]]
+    @property
+    def holds(self) -> bool:
+        """Whether there was no violation."""
+        return self.violation is None
+
+    def brief(self) -> "Outcome":
+        """The outcome without its trace, unless somebody has to look at that."""
+        return replace(self, trace=()) if self.holds else self
+
+    def explain(self, *, whole: bool = False) -> str:
+        """What happened, all or the last of it, for whoever has to find the cause of a failure."""
+        shown = self.trace if whole else self.trace[-TRACE_LINES_SHOWN:]
+        told = [f"{at_s:10.4f}  {who:12} {what} {how}" for at_s, who, what, how in shown]
         ended = (
             f"seed {self.seed}: {self.violation or 'holds'}; again: python -m tests.simulation {self.seed}"
         )
@@ -83,7 +93,7 @@ class Simulation:
         return Outcome(
             world.seed,
             violation,
-            world.happened,
+            world.happened + Counter({"commits judged": self.judge.commits}),
             self.judge.commits,
             tuple(world.trace),
             tuple(errors[-ERRORS_SHOWN:]),

@@ -124,7 +124,7 @@ class Collector:
             return any(data.subject == self.chat_id or not hasattr(request, "chat_ids") for request in asked)
         if isinstance(data, AgentMarkedAway):
             timer = fact.cause.timer if fact.cause else None
-            return timer is not None and timer.startswith(f"offer/{self.chat_id}@")
+            return timer is not None and f"/{self.chat_id}@" in timer
         return self._is_about(data)
 
     def add_effect(self, workspace_id: str, partition: int, fact: Fact) -> None:
@@ -175,7 +175,10 @@ def from_file(path: Path, chat_id: str, *, workspace_id: str | None = None) -> C
             collector.add_input(happening)
         elif not isinstance(happening.data, Notice):
             fact = Fact(happening.at_ms, happening.id, happening.data, cause=happening.cause)
-            collector.add_decision(happening.workspace_id, happening.cause.partition or 0, fact)
+            partition = (
+                happening.cause.partition or 0
+            )  # of a deadline it does not tell, but then the chat is known
+            collector.add_decision(happening.workspace_id, partition, fact)
     log = collector.found()
     log.ws = routers[log.partition].workspaces[log.workspace_id]
     return log
@@ -183,48 +186,56 @@ def from_file(path: Path, chat_id: str, *, workspace_id: str | None = None) -> C
 
 async def from_topics(bootstrap: str, chat_id: str, *, workspace_id: str | None = None) -> ChatLog:
     """What the topics of a running service hold about a chat, up to their ends as they are now. Raises LocalError."""
-    collector = Collector(chat_id, workspace_id)
-    read_to: dict[int, tuple[int, int]] = {}
-    async with TopicLog(bootstrap, (EVENTS,)) as topics:
-        async for record in topics.stream():
-            last_ms = max(record.timestamp_ms, read_to.get(record.partition, (0, 0))[1])
-            read_to[record.partition] = (record.offset, last_ms)
-            if collector.holds(record) and (entry := _entry(record)) is not None:
-                collector.add_input(replace(entry, at_ms=last_ms))
-    async with TopicLog(bootstrap, tuple(_CODECS)) as topics:
-        async for record in topics.stream():
-            if collector.holds(record):
-                _take(collector, record, read_to)
-    log = collector.found()
+    reader = Reader(Collector(chat_id, workspace_id))
+    for names in ((EVENTS,), tuple(_CODECS)):
+        async with TopicLog(bootstrap, names) as topics:
+            async for record in topics.stream():
+                reader.take(record)
+    log = reader.collector.found()
     await _fill_in(log, bootstrap)
     return log
 
 
-def _entry(record: InputRecord) -> Entry | None:
-    """An input as the router read it; None where it could not."""
-    try:
-        return read_entry(record)
-    except (codec.Poison, codec.UnknownType):
-        return None
+class Reader:
+    """Hands records on to a collector: all of `chat.events.v1` first, then those of the other topics."""
 
+    def __init__(self, collector: Collector) -> None:
+        self.collector = collector
+        self._read_to: dict[int, tuple[int, int]] = {}
+        """The last input's offset and time, by partition."""
 
-def _take(collector: Collector, record: InputRecord, read_to: dict[int, tuple[int, int]]) -> None:
-    """Hands a record of an output topic on; decisions on inputs that came after ours were read are left out."""
-    try:
-        envelope = _CODECS[record.topic].decode(record.value)
-    except codec.UnknownType:
-        return
-    at_ms = to_ms(envelope.time)
-    if record.topic != ROUTING:
-        collector.add_effect(envelope.workspaceid, record.partition, Fact(at_ms, envelope.id, envelope.data))
-        return
-    cause = envelope.data.cause
-    offset = cause.offset if cause is not None else None
-    last_offset, last_ms = read_to.get(record.partition, (offset, at_ms))
-    if at_ms > last_ms or (offset is not None and last_offset is not None and offset > last_offset):
-        return
-    fact = Fact(at_ms, envelope.id, envelope.data, cause=cause)
-    collector.add_decision(envelope.workspaceid, record.partition, fact)
+    def take(self, record: InputRecord) -> None:
+        """Takes the next record of its partition."""
+        if record.topic == EVENTS:
+            _, last_ms = self._read_to.get(record.partition, (0, 0))
+            self._read_to[record.partition] = (record.offset, max(record.timestamp_ms, last_ms))
+        if self.collector.holds(record):
+            (self._input if record.topic == EVENTS else self._output)(record)
+
+    def _input(self, record: InputRecord) -> None:
+        """What the router could not read either is left out."""
+        try:
+            entry = read_entry(record)
+        except (codec.Poison, codec.UnknownType):
+            return
+        self.collector.add_input(replace(entry, at_ms=self._read_to[record.partition][1]))
+
+    def _output(self, record: InputRecord) -> None:
+        """Decisions on inputs that came after ours were read are left out."""
+        try:
+            envelope = _CODECS[record.topic].decode(record.value)
+        except codec.UnknownType:
+            return
+        at_ms, data = to_ms(envelope.time), envelope.data
+        if record.topic != ROUTING:
+            self.collector.add_effect(envelope.workspaceid, record.partition, Fact(at_ms, envelope.id, data))
+            return
+        offset = data.cause.offset if data.cause is not None else None
+        last_offset, last_ms = self._read_to.get(record.partition, (offset, at_ms))
+        later = offset is not None and last_offset is not None and offset > last_offset
+        if at_ms <= last_ms and not later:
+            fact = Fact(at_ms, envelope.id, data, cause=data.cause)
+            self.collector.add_decision(envelope.workspaceid, record.partition, fact)
 
 
 async def _fill_in(log: ChatLog, bootstrap: str) -> None:

@@ -62,6 +62,8 @@ def _may_break(text: str, at: int) -> bool:
     before, after = text[at - 1], text[at]
     if after in _NEVER_FIRST or before in _NEVER_LAST:
         return False
+    if before.isdigit():  # a number stays with its unit
+        return after == " "
     return " " in (before, after) or cell_len(before) > 1 or cell_len(after) > 1
 
 

@@ -137,8 +137,11 @@ class _Teller:
             yield Line(words.say("wrote", sender=next(iter(talk.counts))), talk.begun_ms)
             return
         counts = [words.say("wrote.count", sender=name, count=count) for name, count in talk.counts.items()]
+        said = words.say("wrote.all", counts=words.parts(counts))
         until = words.clock(talk.last_ms, like_ms=talk.begun_ms)
-        yield Line(words.say("wrote.all", counts=words.parts(counts), until=until), talk.begun_ms)
+        if until != words.clock(talk.begun_ms):
+            said = words.say("wrote.until", said=said, until=until)
+        yield Line(said, talk.begun_ms)
 
     # ------------------------------------------------------------ inputs
 

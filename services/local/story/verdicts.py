@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from schemas.events import ChatTransferRequested
+from services.router.core import transfers
 from services.router.core.eligibility import (
     demand,
     demand_at_age,
@@ -19,7 +20,7 @@ from services.router.core.eligibility import (
 )
 from services.router.core.index import Rank
 from services.router.core.membership import pool
-from services.router.core.placement import candidates, in_order
+from services.router.core.placement import candidates
 from services.router.core.state import Agent, Chat, Department, Transfer, Workspace
 
 Reason = Literal[
@@ -39,9 +40,11 @@ Reason = Literal[
     "full",
     "lacks_skill",
     "declined",
+    "declined_transfer",
     "tier_closed",
     "sticky_wait",
     "asked",
+    "again",
     "ranked",
     "tied",
     "turn",
@@ -104,15 +107,10 @@ def judge_transfer(ws: Workspace, chat_id: str, agent_id: str, *, chosen: tuple[
     if stands != "candidate":
         return _obstructed(ws, department, chat, agent, stands)
     if transfer.asked.get(agent_id) == "declined":
-        return Verdict("asked", {"answer": "declined"})
-    ranked = in_order(ws, department, pool(ws, department, wanted).ranked)
-    able = [
-        (rank, rank[-1] in transfer.asked)
-        for rank in ranked
-        if rank[-1] != chat.owner_id and transfer.asked.get(str(rank[-1])) != "declined"
-    ]
-    able.sort(key=lambda one: one[1])
-    return _placed(department, able, agent_id, answer=transfer.asked.get(agent_id))
+        return Verdict("declined_transfer")
+    able = transfers.candidates(ws, chat, department, pool(ws, department, wanted), transfer.asked)
+    order = [(rank, rank[-1] in transfer.asked) for rank in able]
+    return _placed(department, order, agent_id, answer=transfer.asked.get(agent_id))
 
 
 def _absent(ws: Workspace, department: Department, agent: Agent) -> Verdict | None:
@@ -177,8 +175,8 @@ def _placed(
     (mine, asked), (first, first_asked) = order[number - 1], order[0]
     strategy = department.settings.routing.strategy
     values: dict[str, object] = {"number": number, "count": len(order), "agent_ids": (first[-1],)}
-    if asked and not first_asked:
-        return Verdict("asked", {"answer": answer})
+    if asked:
+        return Verdict("again", values) if first_asked else Verdict("asked", {"answer": answer})
     if strategy == "round_robin":
         return Verdict("turn", values)
     tied = mine[:-1] == first[:-1]

@@ -6,7 +6,7 @@ The one rule: nothing is computed here; what the router wrote is said, and what 
 import re
 from collections.abc import Iterator
 
-from schemas.decisions import Why
+from schemas.decisions import Ranked, Why
 from services.local.display import visible
 from services.local.story.words import Words
 
@@ -28,17 +28,15 @@ def why_lines(words: Words, names: str, why: Why, *, at_ms: int) -> Iterator[str
     else:
         yield words.say("why.no_rank", agents=names, rule=rule_words(words, why.rule))
     if why.next:
-        following = [
-            words.say(
-                "ranked",
-                agent=words.agent(one.agent_id),
-                rank=rank_words(words, strategy, one.rank, at_ms=at_ms),
-            )
-            for one in why.next
-        ]
+        following = (_following(words, strategy, one, at_ms=at_ms) for one in why.next)
         yield words.say("why.next", agents=words.listed(following))
     if why.others:
         yield words.say("why.others", counts=counts_words(words, why.others))
+
+
+def _following(words: Words, strategy: str, one: Ranked, *, at_ms: int) -> str:
+    name, rank = words.agent(one.agent_id), rank_words(words, strategy, one.rank, at_ms=at_ms)
+    return words.say("ranked", agent=name, rank=rank) if rank else name
 
 
 def rule_words(words: Words, rule: str) -> str:
@@ -52,7 +50,7 @@ def rule_words(words: Words, rule: str) -> str:
 def rank_words(words: Words, strategy: str, rank: tuple[float | str, ...], *, at_ms: int) -> str:
     """What an agent was ranked by; nothing where there is nothing to say."""
     match strategy, rank:
-        case (("sticky" | "newcomer"), _):
+        case (("round_robin" | "sticky" | "newcomer"), _):
             parts = []
         case "least_loaded", (float() | int() as load, float() | int() as last_ms, _):
             parts = [words.say("rank.load", load=f"{load:g}"), _last_assigned(words, last_ms, at_ms)]
@@ -65,8 +63,6 @@ def rank_words(words: Words, strategy: str, rank: tuple[float | str, ...], *, at
         case "longest_idle", (float() | int() as since_ms, _):
             since = words.clock(round(since_ms), like_ms=at_ms)
             parts = [words.say("rank.idle_since", time=since) if since_ms else words.say("rank.never_idle")]
-        case "round_robin", _:
-            parts = [words.say("rank.turn")]
         case _:
             parts = [visible(f"{value:g}" if isinstance(value, float) else str(value)) for value in rank[:-1]]
     return words.parts(parts)

@@ -6,7 +6,7 @@ The one rule: these functions are called by `evolve` only; they write state and 
 from schemas import decisions as d
 from schemas import events as e
 from services.router.core import membership
-from services.router.core.state import Chat, Offer, Transfer, Workspace
+from services.router.core.state import Answer, Chat, Offer, Transfer, Workspace
 
 RING = "transfer_ring"
 """The timer of a transfer's open offer."""
@@ -56,7 +56,8 @@ def _begin(ws: Workspace, chat: Chat) -> Transfer:
 def withdrawn(ws: Workspace, fact: d.OfferWithdrawn) -> None:
     """The agent is no longer asked. A transfer then needs its next candidate, or has failed: the drain says which."""
     chat = ws.chats[fact.chat_id]
-    offer = next(offer for offer in chat.offers if offer.id == fact.offer_id)
+    offer = next((offer for offer in chat.offers if offer.id == fact.offer_id), None)
+    assert offer is not None, "only an open offer is withdrawn"
     (agent_id,) = fact.agent_ids
     agent = ws.agents[agent_id]
     if fact.reason == "declined":
@@ -65,16 +66,21 @@ def withdrawn(ws: Workspace, fact: d.OfferWithdrawn) -> None:
     transfer = chat.transfer
     if offer.kind == "transfer" and transfer is not None:
         if fact.reason == "timed_out" and _rang_out(ws, chat):
-            transfer.asked.pop(agent_id, None)  # the order is that in which they were asked last
-            transfer.asked[agent_id] = "timed_out"
+            note(transfer.asked, agent_id, "timed_out")
             if offer.opened_ms >= agent.unanswered_until_ms:
                 agent.unanswered += 1
                 agent.unanswered_until_ms = ws.clock_ms
         elif fact.reason == "declined":
-            transfer.asked[agent_id] = "declined"
+            note(transfer.asked, agent_id, "declined")
         transfer.refusal = fact.reason
         ws.unsettled[chat.id] = None
     _hang_up(ws, chat, offer)
+
+
+def note(asked: dict[str, Answer], agent_id: str, answer: Answer) -> None:
+    """Notes an answer behind all others, so that who was asked longest ago is asked again first."""
+    asked.pop(agent_id, None)
+    asked[agent_id] = answer
 
 
 def _rang_out(ws: Workspace, chat: Chat) -> bool:

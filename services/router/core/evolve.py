@@ -301,12 +301,12 @@ def _withdrawn(ws: Workspace, fact: d.OfferWithdrawn) -> None:
         _stop_ringing(ws, chat, offer, agent_id)
         agent = ws.agents[agent_id]
         if fact.reason == "declined":
-            chat.asked[agent_id] = "declined"
+            asking.note(chat.asked, agent_id, "declined")
             agent.unanswered = 0
             ws.arm(chat, f"cooldown/{agent_id}", department.settings.routing.decline_cooldown_s)
             ws.touch(agent)
         elif fact.reason == "timed_out":
-            chat.asked[agent_id] = "timed_out"
+            asking.note(chat.asked, agent_id, "timed_out")
             chat.rang_out = True
             if not offer.ring_all and offer.opened_ms >= agent.unanswered_until_ms:
                 agent.unanswered += 1
@@ -390,7 +390,7 @@ def _unassigned(ws: Workspace, fact: d.ChatUnassigned) -> None:
         return  # it is assigned next, out of its transfer
     asking.drop_transfer(ws, chat)
     if fact.reason == "no_first_reply":
-        chat.asked[fact.agent_id] = "no_reply"
+        asking.note(chat.asked, fact.agent_id, "no_reply")
     entering.enter(ws, chat, _resolve_again(ws, chat))
 
 

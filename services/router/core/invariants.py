@@ -52,6 +52,8 @@ class _Book:
 
     revision: int = 1
     owner_id: str | None = None
+    successor_id: str | None = None
+    """Who has taken the chat over, and owns it next."""
     offers: dict[str, str] = field(default_factory=dict)
     asked: dict[str, set[str]] = field(default_factory=dict)
     missed: bool = False
@@ -183,8 +185,12 @@ class Checker:
             case d.ChatAssigned():
                 if book.owner_id is not None:
                     self._violated(1, chat_id, f"assigned to {data.agent_id} while {book.owner_id} owns it")
+                asked = book.close("queue")
+                if (data.by == "accept" and data.agent_id not in asked) or (
+                    data.by == "transfer" and data.agent_id != book.successor_id
+                ):
+                    self._violated(1, chat_id, f"assigned to {data.agent_id}, who did not accept it")
                 book.owner_id = data.agent_id
-                book.close("queue")
             case d.ChatTransferred() | d.TransferFailed() | d.ParticipantJoined() | d.ParticipantLeft():
                 self._take_part(book, data)
             case d.ChatUnassigned():
@@ -210,6 +216,7 @@ class Checker:
     ) -> None:
         match data:
             case d.ChatTransferred():
+                book.successor_id = data.to_agent_id
                 if data.to_agent_id not in book.close("transfer") or data.from_agent_id != book.owner_id:
                     self._violated(1, data.chat_id, f"transferred to {data.to_agent_id}, who was not asked")
             case d.TransferFailed():

@@ -178,7 +178,7 @@ def unqueue(ws: Workspace, chat: Chat) -> None:
     if line is not None:
         take_out(line, place_of(chat))
         ws.open_chats.pop(chat.id, None)
-        if not line and chat.sticky_id is not None:
+        if not line and chat.offer is None and chat.sticky_id is not None:
             ws.indexes[chat.department_id].kept.pop(chat.sticky_id, None)
 
 

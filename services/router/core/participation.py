@@ -73,13 +73,10 @@ def drain(ws: Workspace) -> tuple[Emission, ...]:
     """A participant who came to own the chat has left its participants, and needs no invitation."""
     for chat_id in ws.unsettled:
         chat = ws.chats[chat_id]
-        owner_id = chat.owner_id
-        if owner_id is None:
-            continue
-        if chat.invite is not None and owner_id in chat.invite.agent_ids:
+        if chat.invite is not None and chat.owner_id in chat.invite.agent_ids:
             return (withdraw(chat, chat.invite, "accepted_elsewhere"),)
-        if owner_id in chat.participant_ids:
-            return (_left(chat, owner_id),)
+        if chat.owner_id is not None and chat.owner_id in chat.participant_ids:
+            return (_left(chat, chat.owner_id),)
     return ()
 
 

@@ -104,15 +104,15 @@ class Candidate(NamedTuple):
 
 
 def candidates(ws: Workspace, department: Department, waiting: Pool, chat: Chat) -> Iterator[Candidate]:
-    """Those of a department who can take a chat, in the strategy's order, those not yet asked first."""
-    again: list[Candidate] = []
+    """Those of a department who can take a chat: in the strategy's order who was not asked yet, then who was, longest ago first."""
+    again: dict[str, Candidate] = {}
     for each in in_order(ws, department, waiting.ranked):
         agent_id = str(each[-1])
         if agent_id not in chat.asked:
             yield Candidate(ws.agents[agent_id], each, asked=False)
         elif not is_cooling(chat, agent_id):
-            again.append(Candidate(ws.agents[agent_id], each, asked=True))
-    yield from again
+            again[agent_id] = Candidate(ws.agents[agent_id], each, asked=True)
+    yield from (again[agent_id] for agent_id in chat.asked if agent_id in again)
 
 
 def in_order(ws: Workspace, department: Department, ranked: list[Rank]) -> Iterator[Rank]:

@@ -89,7 +89,7 @@ def _ring_next(
     age_s = (ws.clock_ms - chat.born_clock_ms) / 1000
     wanted = demand_at_age(routing, chat, ws.indexes[department.id].languages, age_s)
     waiting = membership.pool(ws, department, wanted)
-    chosen = list(islice(_candidates(ws, chat, department, waiting, asked), WHY_NEXT_MAX + 1))
+    chosen = list(islice(candidates(ws, chat, department, waiting, asked), WHY_NEXT_MAX + 1))
     if not chosen:
         return None
     first, following = chosen[0], chosen[1:]
@@ -108,7 +108,7 @@ def _ring_next(
     return offer(ws, chat, [agent], kind="transfer", rings_s=rings_s, why=why, message=message)
 
 
-def _candidates(
+def candidates(
     ws: Workspace, chat: Chat, department: Department, waiting: Pool, asked: dict[str, Answer]
 ) -> Iterator[Rank]:
     """Those who can take the chat over: in the strategy's order who was not asked yet, then who was, longest ago first.

@@ -2,7 +2,7 @@
 
 One rule: it counts what stands in the topics and what follows from that by the contract; nothing of it comes from whoever
 published. Lost is what should stand there and does not: an outcome of an accepted request, the transcript of an outcome, a mail
-to somebody, an entry in a feed.
+to somebody, an entry in a feed, the end of a transfer.
 """
 
 from collections import Counter
@@ -15,11 +15,16 @@ from schemas.decisions import (
     ChatClosed,
     ChatMissed,
     ChatOffered,
+    ChatTransferred,
+    ChatUnassigned,
+    MissedUpdated,
     OfferWithdrawn,
+    ParticipantJoined,
     RequestRefused,
+    TransferFailed,
 )
 from schemas.envelope import Envelope, PartitionEnvelope
-from schemas.events import ChatRequested
+from schemas.events import ChatMessage, ChatNoteAdded, ChatRequested
 from schemas.notices import (
     Letter,
     NoticeCrmConfigured,
@@ -73,8 +78,15 @@ class Accounts:
         self._leads: set[tuple[str, str]] = set()
         self._letters: set[tuple[str, int, int]] = set()
         self._offers: set[tuple[str, str]] = set()
+        self._transfers: dict[_Chat, None] = {}
+        self._notes: set[tuple[str, str]] = set()
+        self._whispers: dict[_Chat, list[str]] = {}
         self.accepted = 0
         self.withdrawn: Counter[str] = Counter()
+        self.refusals: Counter[str] = Counter()
+        self.transfers: Counter[str] = Counter()
+        self.joined: Counter[str] = Counter()
+        self.inbox: Counter[str] = Counter()
 
     def take(self, records: Iterable[InputRecord]) -> None:
         """Enter more records; what can't be read is in a dead-letter topic and counts there."""
@@ -102,17 +114,41 @@ class Accounts:
                 self._requests.setdefault((workspace_id, data.chat_id), envelope.id)
             case RequestRefused():
                 self._refused.add((workspace_id, data.request_id))
+                self.refusals[data.code] += 1
+            case ChatMessage() if data.internal:
+                self._whispers.setdefault((workspace_id, data.chat_id), []).append(data.text)
+            case ChatNoteAdded():
+                self._notes.add((workspace_id, envelope.id))
             case ChatOffered():
                 self._offers.add((workspace_id, data.offer_id))
+                if data.kind == "transfer":
+                    self._transfers[workspace_id, data.chat_id] = None
             case ChatAssigned():
                 self.accepted += data.by in ("accept", "transfer")
             case OfferWithdrawn():
                 self.withdrawn[data.reason] += 1
+            case ChatTransferred():
+                self._transfer_ended((workspace_id, data.chat_id), "taken")
+            case TransferFailed():
+                self._transfer_ended((workspace_id, data.chat_id), "failed")
+            case ChatUnassigned():
+                self._transfer_ended((workspace_id, data.chat_id), "overtaken")
+            case ParticipantJoined():
+                self.joined[data.role] += 1
+            case MissedUpdated():
+                self.inbox[data.status] += 1
             case ChatMissed():
                 self._missed[workspace_id, data.chat_id] = data
             case ChatClosed():
                 self._closed[workspace_id, data.chat_id, data.revision] = data
                 self._last[workspace_id, data.chat_id] = data
+                self._transfer_ended((workspace_id, data.chat_id), "overtaken")
+            case _:
+                self._enter_effect(workspace_id, data)
+
+    def _enter_effect(self, workspace_id: str, data: Any) -> None:
+        """Enter what the workers are to do, or have done, outside."""
+        match data:
             case NoticeCrmConfigured():
                 (self._crm.discard if data.connector == _NO_CRM else self._crm.add)(workspace_id)
             case NoticeCrmRequested():
@@ -130,6 +166,12 @@ class Accounts:
                 self._crm_done(workspace_id, data)
             case _:
                 pass
+
+    def _transfer_ended(self, chat: _Chat, how: str) -> None:
+        """A transfer ends by itself, or is overtaken by the end of its chat or the loss of its owner."""
+        if chat in self._transfers:
+            del self._transfers[chat]
+            self.transfers[how] += 1
 
     def _mail_settled(self, workspace_id: str, data: MailSettled) -> None:
         if data.kind == "transcript" and data.chat_id is not None:
@@ -205,6 +247,30 @@ class Accounts:
         return sum(1 for data in self._crm_settled.values() if data.result == "no_match")
 
     @property
+    def notes(self) -> int:
+        """Return the notes that were taken."""
+        return len(self._notes - self._refused)
+
+    @property
+    def crm_requests(self) -> int:
+        """Return what agents asked of the CRM and were allowed to."""
+        return len(self._crm_requests)
+
+    @property
+    def whispers(self) -> list[str]:
+        """Return what was said between agents alone."""
+        return [text for texts in self._whispers.values() for text in texts]
+
+    @property
+    def whispered_links(self) -> list[str]:
+        """Return the addresses of the pages of conversations in which somebody whispered."""
+        return [
+            data.link
+            for (workspace_id, chat_id, _), data in self._transcripts.items()
+            if (workspace_id, chat_id) in self._whispers
+        ]
+
+    @property
     def dead_letters(self) -> int:
         """Return the records that were refused as unreadable, each once however many readers refused it."""
         return len(self._letters)
@@ -216,6 +282,7 @@ class Accounts:
             *self._without_transcript(),
             *self._without_mail(),
             *self._without_entry(),
+            *(f"the transfer of chat {chat} of {ws} has not ended" for ws, chat in self._transfers),
         ]
 
     def _accepted(self) -> list[_Chat]:

@@ -88,9 +88,7 @@ class Conversations:
 
     # ------------------------------------------------------------ colleagues
 
-    def _hand_over(
-        self, chat: Chat, generation: int, handover: Handover, now_ms: int
-    ) -> Iterable[Published]:
+    def _hand_over(self, chat: Chat, generation: int, handover: Handover, now_ms: int) -> Iterable[Published]:
         owner = chat.owner
         if not chat.goes_on(generation) or owner is None or not self._crowd.present(owner):
             return

@@ -1,21 +1,21 @@
 """Acts a sample day out against a running installation, waits until everything is done, and judges the outcome.
 
-One rule: it judges by the topics alone: nothing may be lost, no invariant broken, and the exported log, run offline, must
-give record for record what stands there.
+One rule: it judges by what the service hands out: on the topics nothing may be lost, no invariant broken, and the exported
+log, run offline, must give record for record what stands there; notes must be in the archive, and whispers in no mail or page.
 """
 
 import asyncio
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.topics import EVENTS, ROUTER_STATE
-from services.local import accounts, export, sample_day, verify
+from services.local import accounts, export, inspection, sample_day, verify
 from services.local.accounts import Accounts
 from services.local.arrivals import built_in_curve
 from services.local.errors import LocalError
+from services.local.installation import Installation
 from services.local.play import Played, play
 from services.local.progress import Progress, silent
 from services.local.replay import replay
@@ -45,6 +45,9 @@ class Outcome:
     verified: Verified
     replayed: list[str]
     """How the offline run differs from the topics; empty where it does not."""
+    archived_notes: int
+    leaks: list[str]
+    """Where visitors could read a whisper."""
     waits_ms: list[int]
     """From the append of a record until the first decision on it could be read, in order of size."""
 
@@ -91,6 +94,9 @@ class Outcome:
             wrong.append(f"{ended} of {books.chats} chats have an outcome")
         if books.mails_failed:
             wrong.append(f"{books.mails_failed} recipients got no mail")
+        if self.archived_notes != books.notes:
+            wrong.append(f"{self.archived_notes} of {books.notes} notes are in the archive")
+        wrong += [f"a whisper can be read in {where}" for where in self.leaks]
         if books.dead_letters != 1:
             wrong.append(f"{books.dead_letters} dead letters, where one record is poison")
         return wrong
@@ -102,47 +108,66 @@ def day_of(*, chats: int, seed: int) -> Scenario:
 
 
 async def act_out(
-    day: Scenario,
-    *,
-    bootstrap: str,
-    group: str,
-    progress: Progress = silent,
-    check: Callable[[], None] = lambda: None,
+    day: Scenario, installation: Installation, *, group: str, progress: Progress = silent
 ) -> Outcome:
     """Play the day, wait until it is settled, and judge it. The input topic may hold nothing but ticks before.
 
-    `group` is the router's; `check` is called now and then and may raise. Raises LocalError.
+    `group` is the router's. Raises LocalError.
     """
+    bootstrap = installation.bootstrap
     async with TopicLog(bootstrap, (*accounts.TOPICS, ROUTER_STATE)) as log:
         await log.catch_up()
         if not all(export.is_tick(record) for record in log.all_of(EVENTS)):
             raise LocalError(f"{EVENTS} at {bootstrap} holds events already: the demo needs one without any.")
-        played = await play(day, bootstrap=bootstrap, progress=progress, check=check)
+        played = await play(day, bootstrap=bootstrap, progress=progress, check=installation.check)
         books = Accounts()
-        await _settle(log, books, progress=progress, check=check)
-        progress(_CHECKING, done=0, total=2)
+        await _settle(log, books, installation, group=group, progress=progress)
+        progress(_CHECKING, done=0, total=3)
         offsets = await verify.committed_offsets(bootstrap, group=group)
         books.take(record for record in await verify.catch_up(log) if record.topic != ROUTER_STATE)
         verified = verify.check(log, offsets=offsets)
-        progress(_CHECKING, done=1, total=2)
+        progress(_CHECKING, done=1, total=3)
         replayed = _replay(log)
-        progress(_CHECKING, done=2, total=2)
-        return Outcome(day.head.chats, books, played, verified, replayed, _waits_ms(log, played))
+        progress(_CHECKING, done=2, total=3)
+        notes = inspection.archived_notes(installation.archive_url)
+        leaks = await asyncio.to_thread(_leaks, books, installation)
+        progress(_CHECKING, done=3, total=3)
+        waits_ms = _waits_ms(log, played)
+        return Outcome(day.head.chats, books, played, verified, replayed, notes, leaks, waits_ms)
 
 
-async def _settle(log: TopicLog, books: Accounts, *, progress: Progress, check: Callable[[], None]) -> None:
+async def _settle(
+    log: TopicLog, books: Accounts, installation: Installation, *, group: str, progress: Progress
+) -> None:
     """Read on until nothing is missing any more, or for as long as it may take."""
     ends_s = time.monotonic() + SETTLE_LIMIT_S
     most = 1
     while True:
+        offsets = await verify.committed_offsets(installation.bootstrap, group=group)
         books.take(record for record in await log.catch_up() if record.topic != ROUTER_STATE)
-        missing = len(books.lost())
+        missing = len(books.lost()) + _undecided(log, offsets)
+        missing += max(0, books.notes - inspection.archived_notes(installation.archive_url))
         most = max(most, missing)
         progress(_SETTLING, done=most - missing, total=most)
-        check()
+        installation.check()
         if not missing or time.monotonic() > ends_s:
             return
         await asyncio.sleep(_POLL_INTERVAL_S)
+
+
+def _leaks(books: Accounts, installation: Installation) -> list[str]:
+    """Look for whispers where visitors could read them."""
+    mails = installation.mailbox.mails()
+    return inspection.leaks(books.whispers, mails=mails, links=books.whispered_links)
+
+
+def _undecided(log: TopicLog, offsets: dict[int, int]) -> int:
+    """Return how many inputs the router has not processed yet, ticks aside: what follows from them is missing, unbeknown to the books."""
+    return sum(
+        1
+        for record in log.all_of(EVENTS)
+        if record.offset >= offsets.get(record.partition, 0) and not export.is_tick(record)
+    )
 
 
 def _replay(log: TopicLog) -> list[str]:

@@ -68,9 +68,9 @@ class Staff:
         sales = self._desks["northwind-sales"]
         self._set(northwind, 12.5, replace(sales, enabled=False))
         self._set(northwind, 12.9, sales)
-        booking = self._desks["sakura-yoyaku"]
-        calmer = replace(booking.routing, strategy="longest_idle", mode="offer")
-        self._set(sakura, 15.0, replace(booking, routing=calmer))
+        general = self._desks["sakura"]
+        fairer = replace(general.routing, strategy="longest_idle")
+        self._set(sakura, 15.0, replace(general, routing=fairer))
         busy = self._agents["fuji-02"]
         self._set(fuji, 11.0, replace(busy, max_chats=1))
         self._set(fuji, 16.0, busy)

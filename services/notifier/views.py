@@ -106,7 +106,8 @@ def view(mail: Mail) -> View:
         case TranscriptCompleted():
             named = {"visitor": _named(write, data.visitor), "department": data.department.name}
             rows = tuple(_transcript(write, data))
-            lines = tuple(_line(write, message) for message in data.messages)
+            # Transcripts are passed on to visitors: a whisper is in none.
+            lines = tuple(_line(write, message) for message in data.messages if not message.internal)
             hints = (write.say("more_behind_link"),) if data.parts > 1 else ()
         case NoticeIpBlocked():
             named = {"ip": data.ip, "agent": data.agent.name, "department": data.department.name}
@@ -193,6 +194,4 @@ def _crm_note(write: _Writer, data: CrmSettled) -> Iterator[Row]:
 def _line(write: _Writer, message: TranscriptMessage) -> Line:
     sender = message.sender
     who = sender.name or write.say(f"sender.{sender.kind}")
-    if message.internal:
-        who = f"{who} [{write.say('internal')}]"
     return Line(write.time(message.at, zone=False), who, message.text, sender.kind)

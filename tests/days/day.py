@@ -99,7 +99,7 @@ class Day:
             self._publish(event)
 
     def _interfere(self) -> None:
-        for event in self.firm.interference():
+        for event in self.firm.interference(self.ws):
             self.after(self.firm.one((0, 0, 1)), event)
 
     def _at(self, offset_ms: float, act: Callable[[], None]) -> None:

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from schemas import events as e
 from schemas.types import CHANNELS
+from services.router.core.state import Workspace
 from tests.router.happenings import BOT, Dice
 
 WORKSPACE = "acme"
@@ -106,8 +107,12 @@ class Firm(Dice):
             ]
         agents = [replace(self.agent(), agent_id=agent_id) for agent_id in self.agents]
         online = [e.AgentPresence(agent_id, "online") for agent_id in self.agents if self.roll(0.9)]
+        watched = [
+            e.MonitorConfigured(f"m{number}", "agent", self.one(self.agents), self.one(self.agents))
+            for number in range(self.rng.randint(0, 3))
+        ]
         unblocked = e.VisitorIpUnblocked("10.0.0.0/8", self.agents[0])
-        return [zone, *departments, *agents, *online, unblocked]
+        return [zone, *departments, *agents, *online, *watched, unblocked]
 
     # ------------------------------------------------------------ happenings
 
@@ -125,32 +130,37 @@ class Firm(Dice):
             bot_id=BOT if self.roll(0.25) else None,
         )
 
-    def interference(self) -> list[e.Event]:
+    def interference(self, ws: Workspace) -> list[e.Event]:
         """What somebody does in between; two admins at once may."""
         draws: tuple[tuple[int, Callable[[], Any]], ...] = (
-            (4, self.kept),
-            (6, self.watch),
-            (2, self.message),
-            (2, self.presence),
+            (2, self.kept),
+            (3, self.watch),
+            (1, self.message),
+            (1, self.presence),
             (1, self.agent),
-            (1, self.department),
+            (2, self.department),
             (1, self.end),
-            (1, self._unusual),
+            (4, lambda: self._blow(ws)),
         )
         draw = self.rng.choices([draw for _, draw in draws], [weight for weight, _ in draws])[0]
         return [draw() for _ in range(self.one((1, 1, 1, 2)))]
 
-    def _unusual(self) -> e.Event:
-        agent_id, chat_id = self.one(self.agents), self.one(self.chats)
+    def _blow(self, ws: Workspace) -> e.Event:
+        """A change of settings that hurts: departments where chats wait, and agents who have some."""
+        waiting = [department_id for department_id, index in ws.indexes.items() if index.waiting]
+        busy = [agent.id for agent in ws.agents.values() if agent.load and not agent.removed]
+        agent_id, department_id = self.one(busy or self.agents), self.one(waiting or self.departments)
+        chat_id = self.one(self.chats)
         return self.one(
             (
-                e.DepartmentDeleted(self.one(self.departments)),
+                e.DepartmentDeleted(department_id),
+                replace(self.department(), department_id=department_id, enabled=False),
+                replace(self.department(), department_id=department_id, agent_ids=()),
                 e.AgentDeleted(agent_id),
                 replace(self.agent(), agent_id=agent_id, max_chats=1),
                 e.AgentHeartbeat(agent_id),
                 e.WorkspaceConfigured("Acme", self.zone, channels=self.one((("web",), CHANNELS, CHANNELS))),
                 e.VisitorIpBlocked("10.0.0.0/8", agent_id),
-                e.VisitorIpUnblocked("10.0.0.0/8", agent_id),
                 e.VisitorUpdated(chat_id, e.VisitorPatch(email="late@example.test")),
             )
         )

@@ -16,7 +16,7 @@ from services.router.changelog import Changelog
 from services.router.core.fold import differences
 from services.router.core.offline import run
 from services.router.core.partition import Emitted, Entry, Partition
-from services.router.core.state import Workspace
+from services.router.core.state import Emission, Workspace
 from services.router.records import encode_emitted
 from tests.days.day import CHATS_MAX, Day
 from tests.router.scenes import Scene, decided, sentence
@@ -68,9 +68,23 @@ def judged(seed: int, *, chats_max: int = CHATS_MAX) -> Outcome:
         complaints.append(
             f"raised {type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno})"
         )
-    kinds = Counter(item.data.TYPE for item in scene.emitted)
+    kinds = Counter(_kind(item.data) for item in scene.emitted)
     happened = day.happened + kinds + Counter({day.kind: 1, "records": len(scene.entries)})
     return Outcome(seed, tuple(complaints), happened, tuple(_story(scene)))
+
+
+def _kind(data: Emission) -> str:
+    """The type of a decision, with its reason where that is one of few."""
+    name = data.TYPE.removesuffix(".v1")
+    match data:
+        case d.OfferWithdrawn() | d.ChatUnassigned() | d.ChatMissed() | d.BotTransferFailed():
+            return f"{name}: {data.reason}"
+        case d.ChatOffered():
+            return f"{name}: {data.kind}"
+        case d.ChatClosed():
+            return f"{name}: {data.outcome}"
+        case _:
+            return name
 
 
 def _story(scene: Scene) -> Iterator[str]:

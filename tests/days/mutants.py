@@ -82,6 +82,14 @@ def _overfull(right: Function) -> Function:
     return standing
 
 
+def _live_only(right: Function) -> Function:
+    def look_again(ws: Workspace, chat_id: str) -> None:
+        if ws.chats[chat_id].live:
+            right(ws, chat_id)
+
+    return look_again
+
+
 def _first_only(right: Function) -> Function:
     return lambda *args: right(*args)[:1]
 
@@ -97,7 +105,7 @@ MUTANTS = (
     Mutant("who is full is asked", membership, "standing", _overfull),
     Mutant("only one offer of a chat that ends is withdrawn", endings, "withdraw_all", _first_only),
     Mutant("a transfer outlives its owner", transfers, "_withdraw", _nothing),
-    Mutant("a chat that has ended is still watched", monitoring, "look_again", _nothing),
+    Mutant("a chat that has ended is still watched", monitoring, "look_again", _live_only),
     Mutant("the timers of a chat that has ended run on", Workspace, "disarm_all", _nothing),
     Mutant("whose turn it is, is not stored", Workspace, "touch", _forgetful),
     Mutant("time goes back with its records", Clock, "record", _backwards),

@@ -21,8 +21,14 @@ CHATS = 50
 SEEDS_UNTIL_FOUND_MAX = 60
 HAPPENS = (
     *("ticks", "exact", "silent", "out", "stopped", "jumped back", "jumped ahead", "repeated"),
-    *("chat.transferred.v1", "transfer.failed.v1", "participant.joined.v1", "monitor.matched.v1"),
-    *("bot.transfer_failed.v1", "missed.updated.v1", "agent.marked_away.v1", "chat.unassigned.v1"),
+    *("chat.closed: handled", "chat.closed: handled_by_bot", "chat.missed: transfer_not_attended"),
+    *(
+        "offer.withdrawn: department_changed",
+        "offer.withdrawn: agent_removed",
+        "offer.withdrawn: visitor_left",
+    ),
+    *("chat.unassigned: agent_removed", "chat.unassigned: no_first_reply", "chat.unassigned: transferred"),
+    *("transfer.failed", "participant.joined", "monitor.matched", "missed.updated", "agent.marked_away"),
 )
 """What every portion must have had to stand."""
 

@@ -50,9 +50,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
 def outcome(installation: Installation) -> Outcome:
     """Return what a played day came to."""
     day = sample_day.make(chats=CHATS, seed=7, curve=built_in_curve(), day_ms=DAY_MS, pace=PACE)
-    return asyncio.run(
-        act_out(day, bootstrap=installation.bootstrap, group="chat-router", check=installation.check)
-    )
+    return asyncio.run(act_out(day, installation, group="chat-router"))
 
 
 @pytest.fixture(scope="module")

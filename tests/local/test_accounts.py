@@ -2,9 +2,22 @@
 
 from typing import Any
 
+import pytest
+
 from schemas import codec
-from schemas.decisions import ChatClosed, DepartmentRef, MailPlan, Position, RequestRefused
-from schemas.events import ChatRequested, Visitor
+from schemas.decisions import (
+    ChatClosed,
+    ChatOffered,
+    ChatTransferred,
+    ChatUnassigned,
+    DepartmentRef,
+    MailPlan,
+    Position,
+    RequestRefused,
+    TransferFailed,
+    Why,
+)
+from schemas.events import ChatMessage, ChatNoteAdded, ChatRequested, Sender, Visitor
 from schemas.notices import Letter, NoticeCrmConfigured, NoticeFeedback
 from schemas.outcomes import CrmSettled, MailSettled
 from schemas.topics import ACTIVITIES, DELIVERIES, EVENTS, NOTICES, ROUTING, TRANSCRIPTS
@@ -145,3 +158,44 @@ def test_one_record_refused_by_two_readers_is_one_dead_letter() -> None:
     books = Accounts()
     books.take([letter, letter])
     assert books.dead_letters == 1
+
+
+@pytest.mark.parametrize(
+    ("end", "counted"),
+    [
+        (ChatTransferred(chat_id="c", from_agent_id="ann", to_agent_id="bob"), "taken"),
+        (TransferFailed(chat_id="c", from_agent_id="ann", reason="declined"), "failed"),
+        (ChatUnassigned(chat_id="c", agent_id="ann", reason="agent_offline", generation=1), "overtaken"),
+    ],
+)
+def test_a_transfer_that_does_not_end_is_lost(end: Any, counted: str) -> None:
+    offer = ChatOffered(chat_id="c", offer_id="o", agent_ids=("bob",), kind="transfer", why=Why("transfer"))
+    assert lost(record(ROUTING, offer)) == ["the transfer of chat c of acme has not ended"]
+    books = Accounts()
+    books.take([record(ROUTING, offer), record(ROUTING, end), record(ROUTING, end)])
+    assert books.lost() == []
+    assert books.transfers == {counted: 1}
+
+
+def test_notes_count_unless_they_are_refused() -> None:
+    refusal = RequestRefused(
+        request_id="n2", request_type="chat.note_added.v1", code="not_permitted", message=""
+    )
+    notes = [
+        record(EVENTS, ChatNoteAdded("c", each, "ann", "!"), event_id=each) for each in ("n1", "n1", "n2")
+    ]
+    books = Accounts()
+    books.take([*notes, record(ROUTING, refusal)])
+    assert books.notes == 1
+    assert books.refusals == {"not_permitted": 1}
+
+
+def test_whispers_are_known_with_the_pages_that_must_not_show_them() -> None:
+    said = [
+        record(EVENTS, ChatMessage(chat_id, "m", Sender("agent", "ann"), text, internal), event_id=text)
+        for chat_id, text, internal in (("c", "psst", True), ("c", "Hello", False), ("d", "Hi", False))
+    ]
+    books = Accounts()
+    books.take([*said, transcript()])
+    assert books.whispers == ["psst"]
+    assert books.whispered_links == ["http://127.0.0.1/"]

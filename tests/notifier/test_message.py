@@ -88,6 +88,16 @@ def test_mails_are_as_their_golden_files(kind: str, language: Language) -> None:
         )
 
 
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_a_whisper_is_in_no_mail(language: Language) -> None:
+    """Transcripts are passed on to visitors, like links."""
+    data = transcript(language)
+    (whisper,) = (message for message in data.messages if message.internal)
+    raw = written(data)
+    for kind in ("plain", "html"):
+        assert whisper.text not in part(raw, kind)
+
+
 def test_headers_of_a_mail_by_a_machine() -> None:
     message = parsed(written(unattended()))
     assert message["Message-ID"] == "<jbswy3dpehpk3pxp.unattended@example.com>"

@@ -18,7 +18,8 @@ from services.router.worker import RouterSettings
 _SHOWN_MAX = 10
 _INTERRUPTED_CODE = 130
 _REASONS = ("transfer_declined", "transfer_not_attended", "no_agent_message", "visitor_left", "no_reply")
-_MAILS = ("unattended", "transcript", "ip_blocked", "feedback")
+_LATE = "offer_not_open"
+_MAILS = ("unattended", "reply", "transcript", "ip_blocked", "feedback")
 
 
 def demo(
@@ -58,10 +59,9 @@ def _perform(console: Console, *, chats: int, seed: int, bootstrap: str | None, 
         return asyncio.run(
             act_out(
                 day_of(chats=chats, seed=seed),
-                bootstrap=installation.bootstrap,
+                installation,
                 group=RouterSettings.model_fields["group"].default,
                 progress=bars,
-                check=installation.check,
             )
         )
 
@@ -88,11 +88,24 @@ def _table(outcome: Outcome) -> Table:
         ("  accepted", books.accepted),
         ("  declined", books.withdrawn["declined"]),
         ("  timed out", books.withdrawn["timed_out"]),
+        ("  answered too late", books.refusals[_LATE]),
+        ("transfers", books.transfers.total()),
+        ("  taken over", books.transfers["taken"]),
+        ("  declined or unanswered", books.transfers["failed"]),
+        ("colleagues who joined a chat", books.joined["participant"]),
+        ("supervisors who looked in", books.joined["monitor"]),
+        ("  whispers to the agent", len(books.whispers)),
+        ("  copies in which visitors read them", len(outcome.leaks)),
+        ("missed inbox: given to an agent", books.inbox["assigned"]),
+        ("  closed or deleted", books.inbox["closed"] + books.inbox["deleted"]),
+        ("notes in the archive", outcome.archived_notes),
         ("mails", books.mails.total()),
         *((f"  {kind}", books.mails[kind]) for kind in _MAILS),
-        ("activities", books.activities),
-        ("leads created", books.leads),
-        ("conversations nobody matches", books.unmatched),
+        ("CRM: requests by agents", books.crm_requests),
+        ("  activities", books.activities),
+        ("  leads created", books.leads),
+        ("  conversations nobody matches", books.unmatched),
+        ("other requests refused", books.refusals.total() - books.refusals[_LATE]),
         ("dead letters", books.dead_letters),
         ("records published", outcome.played.published),
         ("records checked", outcome.verified.records + outcome.verified.decisions),

@@ -257,7 +257,7 @@ def _deadline(ws: Workspace, due: DeadlineReached) -> None:
         case "cooldown":
             membership.reconsider(ws, chat)
         case _:
-            pass  # offer, wait, reply, grace, end and idle are decided
+            pass  # all others end something, which is decided
 
 
 # ---------------------------------------------------------------- decisions

@@ -212,7 +212,9 @@ class Checker:
                 pass
 
     def _take_part(
-        self, book: _Book, data: d.ChatTransferred | d.TransferFailed | d.ParticipantJoined | d.ParticipantLeft
+        self,
+        book: _Book,
+        data: d.ChatTransferred | d.TransferFailed | d.ParticipantJoined | d.ParticipantLeft,
     ) -> None:
         match data:
             case d.ChatTransferred():

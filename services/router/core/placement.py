@@ -46,19 +46,21 @@ def _turned_away(ws: Workspace) -> tuple[Emission, ...]:
 
 def _next_chat(ws: Workspace) -> tuple[Emission, ...]:
     """The oldest waiting chat that somebody can take now, given to the best of them."""
-    oldest = min(_heads(ws), default=None)
+    oldest: Place | None = None
+    for department_id in ws.open_departments:
+        for wanted, waiting in ws.indexes[department_id].pools.items():
+            if waiting.queue:
+                head = _head(ws, pool(ws, ws.departments[department_id], wanted))
+                if head is not None and (oldest is None or head < oldest):
+                    oldest = head
+    for head in _kept_heads(ws):
+        if oldest is None or head < oldest:
+            oldest = head
     return () if oldest is None else _give(ws, ws.chats[oldest.chat_id])
 
 
-def _heads(ws: Workspace) -> Iterator[Place]:
-    """The oldest chat that somebody can take, for each demand of the departments that were opened; and those kept for one agent."""
-    for department_id in ws.open_departments:
-        department = ws.departments[department_id]
-        for wanted, waiting in list(ws.indexes[department_id].pools.items()):
-            if waiting.queue:
-                head = _head(ws, pool(ws, department, wanted))
-                if head is not None:
-                    yield head
+def _kept_heads(ws: Workspace) -> Iterator[Place]:
+    """The oldest chat kept for each agent who can take it now."""
     for agent_id in ws.open_agents:
         for department_id in ws.departments_of.get(agent_id, ()):
             for place in ws.indexes[department_id].kept.get(agent_id, ()):

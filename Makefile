@@ -51,8 +51,9 @@ test: $(INSTALLED) ## run the tests
 test-faults: $(INSTALLED) ## break a real cluster on purpose, for minutes, and compare every record; FAULTS=long for the long run
 	@exec $(VENV)/bin/pytest -m faults -s --show-capture=no tests/faults $(PYTEST_ARGS)
 
-simulate: $(INSTALLED) ## step the runner through many more seeds on all cores; SEEDS=20000, or SEED=7 for one of them again
+simulate: $(INSTALLED) ## step the runner through many more seeds, and days of the router, on all cores; SEEDS=20000, or SEED=7 for one again
 	@exec $(VENV)/bin/python -m tests.simulation $(SEED) --seeds $(or $(SEEDS),20000)
+	@exec $(VENV)/bin/python -m tests.days $(SEED) --seeds $(or $(SEEDS),10000)
 
 theory: $(INSTALLED) ## compare the router's waits with a queue recursion's, and those with Erlang's formulas, at 500,000 arrivals
 	@exec $(VENV)/bin/python -m tests.theory --arrivals $(or $(ARRIVALS),500000)

@@ -114,7 +114,7 @@ class Accounts:
                 self._requests.setdefault((workspace_id, data.chat_id), envelope.id)
             case RequestRefused():
                 self._refused.add((workspace_id, data.request_id))
-                self.refusals[data.code] += 1
+                self.refusals[data.request_type] += 1
             case ChatMessage() if data.internal:
                 self._whispers.setdefault((workspace_id, data.chat_id), []).append(data.text)
             case ChatNoteAdded():

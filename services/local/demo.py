@@ -157,7 +157,7 @@ async def _settle(
 
 def _leaks(books: Accounts, installation: Installation) -> list[str]:
     """Look for whispers where visitors could read them."""
-    mails = installation.mailbox.mails()
+    mails = sorted(installation.mailbox.folder.glob("*.eml"))
     return inspection.leaks(books.whispers, mails=mails, links=books.whispered_links)
 
 

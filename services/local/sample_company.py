@@ -35,7 +35,11 @@ class Desk:
     @property
     def supervisor_id(self) -> str:
         """The first of its agents, who is there all day and looks after the others."""
-        return f"{self.department_id}-01"
+        return self.agent_id(1)
+
+    def agent_id(self, number: int) -> str:
+        """The id of one of its agents, who are counted from 1."""
+        return f"{self.department_id}-{number:02d}"
 
 
 @dataclass(frozen=True, slots=True)

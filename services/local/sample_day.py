@@ -34,7 +34,9 @@ from services.local.scenario import (
 STARTS_AT_MS = 1_795_219_200_000
 """2026-11-21T00:00:00Z: the midnight where no clock runs."""
 _SECOND_MS = 1000
-_RETURNING_VISITORS = 60
+_RETURNING_VISITORS_MAX = 60
+_VISITS_OF_ONE = 25
+"""In a small day fewer visitors come back, so that some do."""
 _BOT = "guide-bot"
 _INBOX_DOS: tuple[InboxDo, ...] = ("reply", "close", "delete")
 
@@ -42,8 +44,9 @@ _INBOX_DOS: tuple[InboxDo, ...] = ("reply", "close", "delete")
 class _Visits:
     """Writes the visits of a day."""
 
-    def __init__(self, draft: Draft) -> None:
+    def __init__(self, draft: Draft, *, chats: int) -> None:
         self._draft = draft
+        self._returning = min(1 + chats // _VISITS_OF_ONE, _RETURNING_VISITORS_MAX)
         self._chance, self._rng = draft.chance, draft.rng
         self._released = False
 
@@ -75,7 +78,7 @@ class _Visits:
         rng = self._rng
         words = PHRASES[cast.desk.language]
         family, given = rng.choice(words.family_names), rng.choice(words.given_names)
-        person = f"v{rng.randrange(_RETURNING_VISITORS)}" if rng.random() < 0.4 else chat_id
+        person = f"v{rng.randrange(self._returning)}" if rng.random() < 0.4 else chat_id
         email = f"{person}@visitor.{company.workspace_id}.example.net"
         secret = cast.conduct.email_given is not None or (rng.random() < 0.4 and not cast.known)
         ip = f"2001:db8:{rng.randrange(65_536):x}::{rng.randrange(1, 65_536):x}"
@@ -146,7 +149,7 @@ def make(*, chats: int, seed: int, curve: list[Bin], day_ms: int = DAY_MS, pace:
         staff.open(company)
     staff.change_under_way()
     staff.block_somebody()
-    writer = _Visits(day)
+    writer = _Visits(day, chats=chats)
     kinds = list(KINDS)[:chats]
     weights = [kind.per_mille for kind in KINDS.values()]
     kinds += day.rng.choices(list(KINDS), weights=weights, k=chats - len(kinds))

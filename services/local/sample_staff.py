@@ -39,7 +39,7 @@ _CAPACITY = 4
 _SHIFTS_H = ((0.0, 24.0), (6.0, 18.0), (8.0, 20.0), (10.0, 24.0))
 _WINDOWS = 48
 _DEAF, _ABSENT, _WATCHED = 1, 2, 3
-"""By their number at a desk: one never hears the ring, one loses the connection for hours, one is watched."""
+"""By their place at a desk: one never hears the ring, one loses the connection for hours, one is watched."""
 
 
 class Staff:
@@ -96,7 +96,7 @@ class Staff:
 
     def _open_desk(self, company: Company, desk: Desk) -> None:
         count = self._size(desk)
-        ids = [f"{desk.department_id}-{number:02d}" for number in range(1, 1 + count)]
+        ids = [desk.agent_id(number) for number in range(1, 1 + count)]
         for number, agent_id in enumerate(ids):
             self._hire(company, desk, agent_id, number)
         settings = self._desks[desk.department_id] = DepartmentConfigured(
@@ -134,7 +134,7 @@ class Staff:
             MonitorConfigured(f"{monitor}-ip", "ip", WATCHED_ADDRESS, chief),
         ):
             self._set(company, 0.0, monitored, source=CONSOLE)
-        watched = f"{company.desks[0].department_id}-{1 + _WATCHED:02d}"
+        watched = company.desks[0].agent_id(1 + _WATCHED)
         settings = MonitorConfigured(f"{monitor}-agent", "agent", watched, supervisor)
         self._set(company, 10.0, settings, source=CONSOLE)
         self._set(company, 15.0, MonitorDeleted(settings.monitor_id, supervisor), source=CONSOLE)

@@ -206,8 +206,8 @@ def _forgotten(do: InboxDo) -> Casting:
     return cast
 
 
-def _filed(crm: CrmDo, *, by_supervisor: bool = False) -> Casting:
-    """Return a cast for a conversation after which the CRM is asked for something: by the owner, or by the desk's supervisor."""
+def _filed(crm: CrmDo, *, by: int | None = None) -> Casting:
+    """Return a cast for a conversation after which the CRM is asked for something: by the desk's agent of this number, or the owner."""
 
     def cast(chance: Chance) -> tuple[Company, Cast]:
         company, desk = chance.desk(crm=True)
@@ -216,7 +216,7 @@ def _filed(crm: CrmDo, *, by_supervisor: bool = False) -> Casting:
             after_ms=chance.between_ms(2, 10),
             crm=crm,
             crm_value=f"+81 3-5551-{chance.rng.randrange(10_000):04d}" if crm == "phone" else words.lead,
-            crm_agent_id=desk.supervisor_id if by_supervisor else None,
+            crm_agent_id=desk.agent_id(by) if by else None,
         )
         conduct = Conduct(chance.dialogue(words), ends="agent", filing=filing)
         return company, Cast(desk, conduct, known=True)
@@ -258,6 +258,6 @@ KINDS: dict[str, Kind] = {
     "deleted": Kind(3, _forgotten("delete")),
     "lead": Kind(10, _filed("lead")),
     "crm_note": Kind(8, _filed("note")),
-    "phone": Kind(6, _filed("phone", by_supervisor=True)),
-    "phone_refused": Kind(4, _filed("phone")),
+    "phone": Kind(6, _filed("phone", by=1)),
+    "phone_refused": Kind(4, _filed("phone", by=2)),
 }

@@ -12,13 +12,14 @@ from traceback import extract_tb
 
 from schemas import decisions as d
 from schemas import events as e
+from schemas import notices as n
 from services.router.changelog import Changelog
 from services.router.core.fold import differences
 from services.router.core.offline import run
 from services.router.core.partition import Emitted, Entry, Partition
 from services.router.core.state import Emission, Workspace
 from services.router.records import encode_emitted
-from tests.days.day import CHATS_MAX, Day
+from tests.days.day import Day
 from tests.router.scenes import Scene, decided, sentence
 from tests.router.test_properties import checker_of, state_of
 
@@ -28,12 +29,12 @@ RESTARTS = 4
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a seed, and what happened in it, line by line."""
+    """What became of a seed."""
 
     seed: int
     complaints: tuple[str, ...]
     happened: Counter[str]
-    story: tuple[str, ...] = ()
+    scene: Scene | None
 
     @property
     def holds(self) -> bool:
@@ -41,21 +42,21 @@ class Outcome:
         return not self.complaints
 
     def brief(self) -> "Outcome":
-        """The outcome without its story, unless somebody has to read that."""
-        return replace(self, story=()) if self.holds else self
+        """The outcome without the day itself, which its seed gives again."""
+        return replace(self, scene=None)
 
     def explain(self, *, whole: bool = False) -> str:
         """What is wrong, and how to see it again; the day before it."""
         told = [f"    {each}" for each in self.complaints[:COMPLAINTS_SHOWN]]
-        head = (
-            f"day {self.seed}: {'holds' if self.holds else 'fails'}; again: python -m tests.days {self.seed}"
-        )
-        return "\n".join([*(self.story if whole else ()), head, *told])
+        result = "holds" if self.holds else "fails"
+        head = f"day of seed {self.seed}: {result}; again: python -m tests.days {self.seed}"
+        story = _story(self.scene) if whole and self.scene is not None else ()
+        return "\n".join([*story, head, *told])
 
 
-def judged(seed: int, *, chats_max: int = CHATS_MAX) -> Outcome:
+def judged(seed: int) -> Outcome:
     """Acts a seed's day out and judges it."""
-    day = Day(seed, chats_max=chats_max)
+    day = Day(seed)
     scene, complaints = day.scene, day.complaints
     try:
         day.run()
@@ -70,7 +71,7 @@ def judged(seed: int, *, chats_max: int = CHATS_MAX) -> Outcome:
         )
     kinds = Counter(_kind(item.data) for item in scene.emitted)
     happened = day.happened + kinds + Counter({day.kind: 1, "records": len(scene.entries)})
-    return Outcome(seed, tuple(complaints), happened, tuple(_story(scene)))
+    return Outcome(seed, tuple(complaints), happened, scene)
 
 
 def _kind(data: Emission) -> str:
@@ -117,11 +118,7 @@ def _complaints(scene: Scene, restarts: list[int]) -> list[str]:
     return [
         *(f"invariant {each.invariant}: {each.subject} {each.what}" for each in violations),
         *(f"invariant 7: folding differs: {each}" for each in differences(folded, scene.partition)),
-        *(
-            ["invariant 7: folding gives other bytes"]
-            if state_of(folded) != state_of(scene.partition)
-            else []
-        ),
+        *["invariant 7: folding gives other bytes"] * (state_of(folded) != state_of(scene.partition)),
         *restarted(scene, restarts),
         *mistimed(scene),
         *unsettled(scene),
@@ -152,7 +149,7 @@ def restarted(scene: Scene, at: list[int]) -> list[str]:
             (n for n, pair in enumerate(zip(said, again, strict=False)) if len({*pair}) > 1), len(again)
         )
         wrong.append(f"restarted at {at}, it says otherwise from decision {first} on")
-    return wrong
+    return wrong + [f"{key.decode()} is stored for ever" for key in topic if key.startswith(b"chat/")]
 
 
 def _restored(topic: dict[bytes, bytes], *, exact: bool) -> tuple[Partition, Changelog]:
@@ -198,7 +195,7 @@ def _clocks(entries: list[Entry]) -> dict[int, int]:
 
 
 def unsettled(scene: Scene) -> list[str]:
-    """Every accepted request has one outcome for each of its revisions."""
+    """Every accepted request has one outcome for each of its revisions, and nobody is written to twice about a missed chat."""
     refused = {item.cause.event_id for item in scene.emitted if isinstance(item.data, d.RequestRefused)}
     accepted = {
         (entry.envelope.data.chat_id, 1)
@@ -208,7 +205,9 @@ def unsettled(scene: Scene) -> list[str]:
     said = [item.data for item in scene.emitted]
     reopened = {(each.chat_id, each.revision) for each in said if isinstance(each, d.ChatReopened)}
     outcomes = Counter((each.chat_id, each.revision) for each in said if isinstance(each, d.ChatClosed))
-    return [
+    mails = Counter(each.chat_id for each in said if isinstance(each, n.NoticeUnattended))
+    wrong = [f"{chat_id} is told of {times} times" for chat_id, times in mails.items() if times > 1]
+    return wrong + [
         f"invariant 3: {each} has {outcomes[each]} outcomes"
         for each in sorted({*accepted, *reopened, *outcomes})
         if outcomes[each] != 1 or each not in accepted | reopened
@@ -247,11 +246,9 @@ def gone(ws: Workspace) -> list[str]:
 
 
 def forgotten(scene: Scene) -> list[str]:
-    """What is still kept of a day that is long past, in memory and in the changelog."""
+    """What is still kept of a day that is long past."""
     ws, due_ms = scene.ws, scene.partition.next_due_ms()
     wrong = gone(ws)
     wrong += [f"{chat_id} is not forgotten" for chat_id in ws.chats]
     wrong += [f"{agent.id} carries {agent.load}" for agent in ws.agents.values() if agent.load]
-    wrong += [f"a deadline is due at {due_ms}"] if due_ms is not None else []
-    kept = Counter(key.partition(b"/")[0].decode() for key in state_of(scene.partition))
-    return wrong + [f"{kept['chat']} chats are stored"] * (kept["chat"] > 0)
+    return wrong if due_ms is None else [*wrong, f"a deadline is due at {due_ms}"]

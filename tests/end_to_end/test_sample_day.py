@@ -1,6 +1,7 @@
 """A sample day on a real Kafka with the four workers, read back from every topic, from the mailbox and from the CRM's feed."""
 
 import asyncio
+import html
 import subprocess
 import sys
 import urllib.request
@@ -13,6 +14,7 @@ import pytest
 
 from schemas import codec
 from schemas.decisions import ChatMissed
+from schemas.notices import NoticeReply
 from schemas.topics import ACTIVITIES, DELIVERIES, NOTICES, ROUTING, TRANSCRIPTS
 from schemas.transcripts import TranscriptCompleted
 from services.crm_sync.connectors.embedded import EmbeddedCrm, FeedFilter
@@ -83,6 +85,48 @@ def test_every_mail_lies_in_the_mailbox_once(
     settled = [codec.deliveries.decode(record.value).data for record in records[DELIVERIES]]
     assert len(delivered) == sum(1 for each in settled if each.result == "sent")
     assert len({mail.message["Message-ID"] for mail in mails}) == outcome.accounts.mails.total()
+
+
+def test_answers_to_missed_chats_lie_in_their_visitors_mailboxes(
+    installation: Installation, records: dict[str, list[InputRecord]]
+) -> None:
+    answers = [codec.notices.decode(record.value).data for record in records[NOTICES]]
+    wanted = [
+        (to, answer.text) for answer in answers if isinstance(answer, NoticeReply) for to in answer.letter.to
+    ]
+    assert wanted
+    told = [(mail.recipients, mail.message.get_body(("plain",))) for mail in installation.mailbox.mails()]
+    for to, text in wanted:
+        assert any(to in recipients and body and text in body.get_content() for recipients, body in told), to
+
+
+def test_whispers_reach_no_visitor(
+    installation: Installation, outcome: Outcome, records: dict[str, list[InputRecord]]
+) -> None:
+    whispers = set(outcome.accounts.whispers)
+    transcripts = [codec.transcripts.decode(record.value).data for record in records[TRANSCRIPTS]]
+    whispered = [one for one in transcripts if any(said.text in whispers for said in one.messages)]
+    assert whispered, "the transcript for agents holds them, marked"
+    assert all(said.internal == (said.text in whispers) for one in whispered for said in one.messages)
+    for one in whispered:
+        with urllib.request.urlopen(one.link, timeout=LIMIT_S) as page:
+            shown = html.unescape(page.read().decode())
+        assert all((said.text in shown) != said.internal for said in one.messages)
+    for mail in installation.mailbox.mails():
+        body = mail.message.get_body(("plain",))
+        assert body is not None
+        assert not any(whisper in body.get_content() for whisper in whispers)
+    for name, holds in (("archive", True), ("crm", False)):
+        kept = b"".join(path.read_bytes() for path in sorted(installation.data.glob(f"{name}.db*")))
+        assert any(whisper.encode() in kept for whisper in whispers) == holds, name
+
+
+def test_transfers_end_and_notes_are_archived(outcome: Outcome) -> None:
+    books = outcome.accounts
+    assert books.transfers["taken"]
+    assert books.transfers["failed"]
+    assert books.joined["participant"]
+    assert outcome.archived_notes == books.notes > 0
 
 
 def test_every_activity_stands_in_the_feed_once(

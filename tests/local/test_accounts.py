@@ -187,7 +187,7 @@ def test_notes_count_unless_they_are_refused() -> None:
     books = Accounts()
     books.take([*notes, record(ROUTING, refusal)])
     assert books.notes == 1
-    assert books.refusals == {"not_permitted": 1}
+    assert books.refusals == {"chat.note_added.v1": 1}
 
 
 def test_whispers_are_known_with_the_pages_that_must_not_show_them() -> None:

@@ -10,15 +10,64 @@ from typing import get_args
 
 import pytest
 
-from schemas.decisions import ChatClosed, ChatMissed, ChatOffered
-from schemas.events import ChatMessage, DepartmentConfigured
+from schemas.decisions import (
+    ChatAssigned,
+    ChatClosed,
+    ChatMissed,
+    ChatOffered,
+    ChatTransferred,
+    ChatUnassigned,
+    RequestRefused,
+    TransferFailed,
+)
+from schemas.events import (
+    ChatEndRequested,
+    ChatMessage,
+    ChatRequested,
+    DepartmentConfigured,
+    Event,
+    RouterTick,
+)
 from schemas.types import MissedReason
 from services.local import sample_day, scenario
 from services.local.arrivals import Bin, arrival_times, built_in_curve, read_curve
 from services.local.errors import LocalError
+from services.local.rehearsal import Rehearsed
+from services.local.sample_staff import BLOCKED_ADDRESS
 from tests.local.rehearsed import day, rehearsal
 
 CHATS = 2_000
+FEW = 200
+DEEDS = {
+    "chat.assigned.v1/manual",
+    "chat.assigned.v1/transfer",
+    "chat.transferred.v1",
+    "transfer.failed.v1/declined",
+    "participant.joined.v1/participant",
+    "participant.joined.v1/monitor",
+    "participant.left.v1",
+    "monitor.matched.v1",
+    "monitor.unmatched.v1",
+    "message/whisper",
+    "chat.end_requested.v1/later",
+    "chat.reopened.v1",
+    "missed.updated.v1/assigned",
+    "missed.updated.v1/closed",
+    "missed.updated.v1/deleted",
+    "notice.reply.v1",
+    "chat.tagged.v1",
+    "chat.note_added.v1",
+    "notice.crm_requested.v1/lead",
+    "notice.crm_requested.v1/note",
+    "notice.crm_requested.v1/phone",
+    "crm.phone_set.v1 not_permitted",
+    "visitor.ip_unblocked.v1",
+    "chat.feedback.v1",
+    "offer by sticky",
+    "asks for a skill",
+    "from the network that was blocked",
+}
+"""What a day of any size shows."""
 
 
 PROGRAM = """
@@ -63,28 +112,83 @@ def test_a_scenario_that_cannot_be_read_names_the_line(tmp_path: Path, broken: b
         scenario.read(path)
 
 
+def occurring(records: tuple[Rehearsed, ...]) -> Counter[str]:
+    found = Counter[str]()
+    for one in records:
+        _note_input(found, one.entry.envelope.data)
+        for item in one.emitted:
+            data = item.data
+            found[data.TYPE] += 1
+            for name in ("reason", "tag", "by", "code", "status", "role", "kind"):
+                if isinstance(value := getattr(data, name, None), str):
+                    found[f"{data.TYPE}/{value}"] += 1
+            if isinstance(data, RequestRefused):
+                found[f"{data.request_type} {data.code}"] += 1
+            if isinstance(data, ChatOffered):
+                found["offer to one" if len(data.agent_ids) == 1 else "ring all"] += 1
+                found["offer by sticky"] += data.why.rule.endswith("/sticky")
+            if isinstance(data, ChatAssigned):
+                found.update(f"{data.TYPE}: {note}" for note in data.why.notes)
+    return found
+
+
+def _note_input(found: Counter[str], data: Event) -> None:
+    found[data.TYPE] += 1
+    if isinstance(data, ChatMessage):
+        found[f"message/{'whisper' if data.internal else data.sender.kind}"] += 1
+    elif isinstance(data, ChatEndRequested) and data.after_s:
+        found["chat.end_requested.v1/later"] += 1
+    elif isinstance(data, ChatRequested):
+        found["asks for a skill"] += bool(data.skills)
+        blocked = data.visitor.ip == BLOCKED_ADDRESS and not data.chat_id.endswith("-refused")
+        found["from the network that was blocked"] += blocked
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_small_day_shows_everything_at_least_once(seed: int) -> None:
+    """A demo of a few minutes, and each of the days that faults are tried on."""
+    acted, records = rehearsal(FEW, seed)
+    assert acted.open_chats == 0
+    assert DEEDS - (+occurring(records)).keys() == set()
+
+
+def test_acting_out_what_agents_do_together_costs_few_records() -> None:
+    """Fault tests play several days at once, and the bench runs twelve."""
+    _, records = rehearsal(CHATS)
+    inputs = sum(1 for one in records if not isinstance(one.entry.envelope.data, RouterTick))
+    assert inputs / CHATS < 10
+
+
+def test_every_transfer_ends() -> None:
+    _, records = rehearsal(CHATS)
+    under_way: dict[str, None] = {}
+    for one in records:
+        for item in one.emitted:
+            match item.data:
+                case ChatOffered(kind="transfer"):
+                    under_way[item.data.chat_id] = None
+                case ChatTransferred() | TransferFailed() | ChatUnassigned() | ChatClosed():
+                    under_way.pop(item.data.chat_id, None)
+    assert under_way == {}
+
+
 def test_every_chat_has_its_outcome_and_everything_occurs() -> None:
     acted, records = rehearsal(CHATS)
     assert acted.open_chats == 0
-    found = Counter[str]()
-    outcomes: dict[str, str] = {}
-    for one in records:
-        found[one.entry.envelope.type] += 1
-        data = one.entry.envelope.data
-        if isinstance(data, ChatMessage):
-            found[f"message/{data.sender.kind}"] += 1
-        for item in one.emitted:
-            found[item.data.TYPE] += 1
-            for name in ("reason", "tag", "by", "code"):
-                if isinstance(value := getattr(item.data, name, None), str):
-                    found[f"{item.data.TYPE}/{value}"] += 1
-            if isinstance(item.data, ChatClosed):
-                outcomes[item.data.chat_id] = item.data.outcome
-            if isinstance(item.data, ChatOffered):
-                found["offer to one" if len(item.data.agent_ids) == 1 else "ring all"] += 1
+    found = occurring(records)
+    outcomes = {
+        item.data.chat_id: item.data.outcome
+        for one in records
+        for item in one.emitted
+        if isinstance(item.data, ChatClosed)
+    }
     assert len(outcomes) == CHATS
     assert set(outcomes.values()) == {"handled", "handled_by_bot", "missed"}
     wanted = {
+        *DEEDS,
+        "transfer.failed.v1/timed_out",
+        "offer.withdrawn.v1/department_changed",
+        "chat.assigned.v1: default: northwind-sales is disabled",
         *(f"chat.missed.v1/{reason}" for reason in get_args(MissedReason)),
         "chat.missed.v1/unattended",
         "chat.missed.v1/bot_transfer_failed",
@@ -107,7 +211,7 @@ def test_every_chat_has_its_outcome_and_everything_occurs() -> None:
         "visitor.updated.v1",
         "request.refused.v1/visitor_blocked",
     }
-    assert wanted - found.keys() == set()
+    assert wanted - (+found).keys() == set()
     assert found["chat.requested.v1"] == CHATS + 2, "one is repeated, one is refused"
     assert len(day(CHATS).poisoned) == 1
 

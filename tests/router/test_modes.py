@@ -72,6 +72,26 @@ def test_one_who_declined_is_not_asked_again_by_the_same_ring_all() -> None:
     assert scene.decline("bob", "c1") == ["withdrawn c1 from bob: declined"]
 
 
+def test_who_let_an_earlier_ring_all_ring_out_joins_the_next_as_soon_as_they_can() -> None:
+    scene = office("ann", "bob", mode="ring_all", wait_timeout_s=0.0)
+    scene.ask("c1")
+    assert scene.wait(20) == ["withdrawn c1 from ann+bob: timed_out", "offered c1 to ann+bob"]
+    assert scene.presence("ann", "away") == ["withdrawn c1 from ann: agent_away"]
+    assert scene.presence("ann", "online") == ["offered c1 to ann"]
+
+
+def test_a_newcomer_joins_all_that_rings_in_the_order_of_the_queue() -> None:
+    scene = office("ann", mode="ring_all")
+    scene.ask("c1")
+    scene.ask("c2")
+    scene.department("ann", id="sales", mode="ring_all")
+    scene.ask("c3", "sales")
+    scene.agent("bob")
+    scene.department("ann", "bob", mode="ring_all")
+    scene.department("ann", "bob", id="sales", mode="ring_all")
+    assert scene.presence("bob", "online") == [f"offered {chat_id} to bob" for chat_id in ("c1", "c2", "c3")]
+
+
 def test_ring_all_rings_do_not_count_as_unanswered() -> None:
     scene = office("ann", mode="ring_all", no_answer_limit=1, wait_timeout_s=0.0)
     scene.ask("c1")

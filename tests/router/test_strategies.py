@@ -40,6 +40,13 @@ def test_round_robin_takes_the_next_id_after_the_last_asked() -> None:
     assert [rung(scene, "c5"), rung(scene, "c6")] == ["bob", "ann"]
 
 
+def test_round_robin_does_not_go_back_to_who_accepts_late() -> None:
+    scene = office("ann", "bob", "cyd", strategy="round_robin")
+    assert [rung(scene, "c1"), rung(scene, "c2")] == ["ann", "bob"]
+    scene.accept("ann", "c1")
+    assert rung(scene, "c3") == "cyd"
+
+
 def test_round_robin_remembers_per_department() -> None:
     scene = office("ann", "bob", strategy="round_robin")
     scene.department("ann", "bob", id="sales", strategy="round_robin")

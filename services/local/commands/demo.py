@@ -18,7 +18,7 @@ from services.router.worker import RouterSettings
 _SHOWN_MAX = 10
 _INTERRUPTED_CODE = 130
 _REASONS = ("transfer_declined", "transfer_not_attended", "no_agent_message", "visitor_left", "no_reply")
-_LATE = "offer_not_open"
+_ANSWERS = ("offer.accepted.v1", "offer.declined.v1")
 _MAILS = ("unattended", "reply", "transcript", "ip_blocked", "feedback")
 
 
@@ -76,6 +76,7 @@ def _fail(sentences: list[str]) -> NoReturn:
 
 def _table(outcome: Outcome) -> Table:
     books = outcome.accounts
+    late = sum(books.refusals[answer] for answer in _ANSWERS)
     table = Table("what", "count", title="The sample day", title_justify="left")
     table.columns[1].justify = "right"
     rows: list[tuple[str, int]] = [
@@ -88,7 +89,7 @@ def _table(outcome: Outcome) -> Table:
         ("  accepted", books.accepted),
         ("  declined", books.withdrawn["declined"]),
         ("  timed out", books.withdrawn["timed_out"]),
-        ("  answered too late", books.refusals[_LATE]),
+        ("  answered too late", late),
         ("transfers", books.transfers.total()),
         ("  taken over", books.transfers["taken"]),
         ("  declined or unanswered", books.transfers["failed"]),
@@ -105,7 +106,7 @@ def _table(outcome: Outcome) -> Table:
         ("  activities", books.activities),
         ("  leads created", books.leads),
         ("  conversations nobody matches", books.unmatched),
-        ("other requests refused", books.refusals.total() - books.refusals[_LATE]),
+        ("other requests refused", books.refusals.total() - late),
         ("dead letters", books.dead_letters),
         ("records published", outcome.played.published),
         ("records checked", outcome.verified.records + outcome.verified.decisions),

@@ -356,7 +356,7 @@ def _assigned(ws: Workspace, fact: d.ChatAssigned) -> None:
     ws.owned.setdefault(agent.id, {})[chat.id] = None
     if routing.sticky == "last_agent":
         _remember_agent(ws, chat, agent.id)
-    if fact.by in ("accept", "auto"):
+    if fact.by == "auto":  # who accepts was asked when the offer was made, and others since
         rota = ws.rotas[chat.department_id]
         rota.last_asked_id = agent.id
         ws.touch(rota)

@@ -311,7 +311,8 @@ class Checker:
                 not chat.offer.ring_all or len(chat.offer.agent_ids) >= RING_ALL_MAX
             ):
                 continue
-            ringing = () if chat.offer is None else (*chat.offer.agent_ids, *chat.asked)
+            declined = [agent_id for agent_id, answer in chat.asked.items() if answer == "declined"]
+            ringing = () if chat.offer is None else (*chat.offer.agent_ids, *declined)
             for agent_id in ws.departments[chat.department_id].settings.agent_ids:
                 agent = ws.agent(agent_id)
                 if agent is not None and agent_id not in ringing and _could_take(ws, chat, agent):

@@ -38,9 +38,7 @@ def resolve(ws: Workspace, department: Department) -> MailPlan:
     )
 
 
-def letter(
-    ws: Workspace, department: Department, to: tuple[str, ...], *, cc: tuple[str, ...] = ()
-) -> Letter:
+def letter(ws: Workspace, department: Department, to: tuple[str, ...], *, cc: tuple[str, ...] = ()) -> Letter:
     """The head of one mail of a department."""
     resolved = plan(ws, department)
     return Letter(

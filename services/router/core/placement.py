@@ -216,31 +216,38 @@ def _newcomer(ws: Workspace) -> tuple[Emission, ...]:
         if joining:
             return joining
     for agent_id in ws.open_agents:
-        for department_id in ws.departments_of.get(agent_id, ()):
-            for ringing in ws.indexes[department_id].ringing:
-                chat = ws.chats[ringing.chat_id]
-                assert chat.offer is not None, "the index holds chats with an open offer"
-                if agent_id in chat.offer.agent_ids or agent_id in chat.asked:
-                    continue
-                if _can_take(ws, chat, agent_id):
-                    return (_join(ws, chat, [ws.agents[agent_id]]),)
+        joins = tuple(_joins(ws, agent_id))
+        if joins:
+            return joins
     return ()
+
+
+def _joins(ws: Workspace, agent_id: str) -> Iterator[ChatOffered]:
+    """Every ring-all that an agent can join; at once, since a ring takes no room that another could need."""
+    for department_id in ws.departments_of.get(agent_id, ()):
+        for ringing in ws.indexes[department_id].ringing:
+            chat = ws.chats[ringing.chat_id]
+            if _may_join(chat, agent_id) and _can_take(ws, chat, agent_id):
+                yield _join(ws, chat, [ws.agents[agent_id]])
+
+
+def _may_join(chat: Chat, agent_id: str) -> bool:
+    """Who is not asked yet may join a ring-all, also who let an earlier one ring out; but not who declined the chat."""
+    assert chat.offer is not None, "only an open offer is joined"
+    return agent_id not in chat.offer.agent_ids and chat.asked.get(agent_id) != "declined"
 
 
 def _joining(ws: Workspace, chat: Chat) -> tuple[Emission, ...]:
     """The candidates that a ring-all does not ask yet."""
     if chat.offer is None:
         return ()
-    asked_ids = chat.offer.agent_ids
     department = ws.departments[chat.department_id]
     new = (
         candidate.agent
         for candidate in candidates(ws, department, _pool_of(ws, chat), chat)
-        if not candidate.asked
-        and candidate.agent.id not in asked_ids
-        and chat.sticky_id in (None, candidate.agent.id)
+        if _may_join(chat, candidate.agent.id) and chat.sticky_id in (None, candidate.agent.id)
     )
-    joining = list(islice(new, RING_ALL_MAX - len(asked_ids)))
+    joining = list(islice(new, RING_ALL_MAX - len(chat.offer.agent_ids)))
     return (_join(ws, chat, joining),) if joining else ()
 
 

@@ -50,7 +50,12 @@ class Batch:
 def version_of_the_code() -> str:
     """Return a sum over everything that takes part."""
     total = sha256()
-    for folder, kind in (("services", "*.py"), ("schemas", "*.py"), ("tests/faults", "*.py"), ("requirements", "*.txt")):
+    for folder, kind in (
+        ("services", "*.py"),
+        ("schemas", "*.py"),
+        ("tests/faults", "*.py"),
+        ("requirements", "*.txt"),
+    ):
         for path in sorted((ROOT / folder).rglob(kind)):
             total.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
     return total.hexdigest()[:12]

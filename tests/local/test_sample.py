@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from random import Random
 from typing import get_args
@@ -21,6 +21,7 @@ from schemas.decisions import (
     TransferFailed,
 )
 from schemas.events import (
+    AgentPresence,
     ChatEndRequested,
     ChatMessage,
     ChatRequested,
@@ -38,6 +39,8 @@ from tests.local.rehearsed import day, rehearsal
 
 CHATS = 2_000
 FEW = 200
+GRACE_MS = 60_000 // 40
+"""The departments' grace time at the day's pace."""
 DEEDS = {
     "chat.assigned.v1/manual",
     "chat.assigned.v1/transfer",
@@ -127,7 +130,9 @@ def occurring(records: tuple[Rehearsed, ...]) -> Counter[str]:
             if isinstance(data, ChatOffered):
                 found["offer to one" if len(data.agent_ids) == 1 else "ring all"] += 1
                 found["offer by sticky"] += data.why.rule.endswith("/sticky")
+                found.update(f"others: {reason}" for reason in data.why.others)
             if isinstance(data, ChatAssigned):
+                found[f"{data.TYPE} in {data.department_id}"] += 1
                 found.update(f"{data.TYPE}: {note}" for note in data.why.notes)
     return found
 
@@ -172,6 +177,33 @@ def test_every_transfer_ends() -> None:
     assert under_way == {}
 
 
+def test_whoever_is_back_within_the_grace_time_keeps_their_chats() -> None:
+    _, records = rehearsal(CHATS)
+    owned: defaultdict[str, set[str]] = defaultdict(set)
+    gone: dict[str, tuple[int, set[str]]] = {}
+    kept = 0
+    for one in records:
+        data = one.entry.envelope.data
+        if isinstance(data, AgentPresence) and data.status == "offline":
+            gone[data.agent_id] = (one.entry.at_ms, set(owned[data.agent_id]))
+        elif isinstance(data, AgentPresence) and data.agent_id in gone:
+            since_ms, had = gone.pop(data.agent_id)
+            if one.entry.at_ms - since_ms < GRACE_MS:
+                kept += len(had & owned[data.agent_id])
+        for item in one.emitted:
+            match item.data:
+                case ChatAssigned():
+                    owned[item.data.agent_id].add(item.data.chat_id)
+                case ChatClosed():
+                    for chats in owned.values():
+                        chats.discard(item.data.chat_id)
+                case ChatUnassigned():
+                    owned[item.data.agent_id].discard(item.data.chat_id)
+                    if item.data.reason == "agent_offline":
+                        assert one.entry.at_ms - gone[item.data.agent_id][0] >= GRACE_MS
+    assert kept, "somebody had chats when their connection was lost for a moment"
+
+
 def test_every_chat_has_its_outcome_and_everything_occurs() -> None:
     acted, records = rehearsal(CHATS)
     assert acted.open_chats == 0
@@ -189,6 +221,8 @@ def test_every_chat_has_its_outcome_and_everything_occurs() -> None:
         "transfer.failed.v1/timed_out",
         "offer.withdrawn.v1/department_changed",
         "chat.assigned.v1: default: northwind-sales is disabled",
+        "chat.assigned.v1 in fuji-lab",
+        "others: lacks_skill",
         *(f"chat.missed.v1/{reason}" for reason in get_args(MissedReason)),
         "chat.missed.v1/unattended",
         "chat.missed.v1/bot_transfer_failed",

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import faust
+from faust.exceptions import ConsumerNotStarted
 
 from schemas.codec import Codec
 from services.runtime.effect_settings import EffectSettings
@@ -127,7 +128,10 @@ class EffectsApp:
         consumer = self._app._consumer  # noqa: SLF001  `app.consumer` would make one
         if consumer is None or not self._app.started or self._app.rebalancing:
             return set()
-        return set(consumer.assignment())
+        try:
+            return set(consumer.assignment())
+        except ConsumerNotStarted:  # its thread has yet to begin
+            return set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Runs until `stop` is set, finishes what is in flight and commits. Raises WorkerFailed when it can't go on."""

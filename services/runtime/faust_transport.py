@@ -8,7 +8,7 @@ This file reaches into private parts of faust-streaming, which is why its versio
 """
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from time import monotonic
 from typing import Any
 
@@ -57,6 +57,16 @@ class CommittedConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[mi
         consumer._isolation_level = "read_committed"  # noqa: SLF001
         consumer._fetch_max_wait_ms = transport.fetch_wait_max_ms  # noqa: SLF001
         return consumer
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Commit, unless the group is being joined; returns whether it was done.
+
+        A commit that is sent while a join is under way is answered behind the join, with an error, and aiokafka then gives up
+        the membership it has only just got. Two workers that commit steadily can keep each other from settling so for ever.
+        """
+        coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001
+        joining = coordinator._performed_join_prepare or coordinator.generation < 0  # noqa: SLF001
+        return not joining and await super()._commit(offsets)
 
     def on_crash(self, msg: str, *fmt: Any, **_named: Any) -> None:
         """Log what ended the thread; Faust prints it, past all redaction. The app's `crash_reason` holds it too."""

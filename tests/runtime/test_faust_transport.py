@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from faust.assignor.partition_assignor import PartitionAssignor
 
 from schemas import codec
 from schemas.outcomes import MailSettled
@@ -212,6 +213,64 @@ async def test_a_record_begun_before_a_rebalance_is_finished_by_who_began_it(
             # Stopped in the middle of a rebalance, Faust leaves its connections open.
             await until(lambda: app.unready() == "")
         assert [entry for entry in seen if "does" in entry] == ["one does n0"]
+
+
+class Holding(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Lets the others wait in a rebalance until it is released."""
+
+    def __init__(self) -> None:
+        self.asked, self.release = asyncio.Event(), asyncio.Event()
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        if revoked:
+            self.asked.set()
+            await self.release.wait()
+
+    async def on_partitions_assigned(self, _assigned: set[TopicPartition]) -> None:
+        """Nothing."""
+
+
+@pytest.mark.kafka
+async def test_a_commit_during_a_rebalance_costs_nobody_the_membership(kafka: str) -> None:
+    async def handle(_envelope: Any) -> None:
+        raise AssertionError("nothing is published")
+
+    holding = Holding()
+    async with topic_on(kafka, partitions=3) as topic, running(kafka, topic, handle) as (app, _run, _metrics):
+        first, second = (
+            AIOKafkaConsumer(
+                bootstrap_servers=kafka,
+                group_id=f"group-{topic}",
+                enable_auto_commit=False,
+                partition_assignment_strategy=[PartitionAssignor(app._app)],
+            )
+            for _ in range(2)
+        )
+        first.subscribe([topic], listener=holding)
+        second.subscribe([topic])
+        try:
+            async with asyncio.timeout(LIMIT_S):
+                await until(lambda: app.unready() == "")
+                await first.start()
+                await until(lambda: app.unready() == "" and bool(first.assignment()))
+                thread = app._app.consumer._thread
+                mine = dict.fromkeys(thread.assignment(), 0)
+                assert mine
+                joining = asyncio.create_task(second.start())
+                await holding.asked.wait()
+                await until(lambda: thread._consumer._coordinator._performed_join_prepare)
+                committing = asyncio.create_task(thread.commit(mine))
+                holding.release.set()
+                assert not await committing
+                await joining
+                await until(
+                    lambda: app.unready() == "" and len(first.assignment()) == len(second.assignment()) == 1
+                )
+                assert await thread.commit(dict.fromkeys(thread.assignment(), 0))
+        finally:
+            holding.release.set()
+            await second.stop()
+            await first.stop()
 
 
 @pytest.mark.kafka

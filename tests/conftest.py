@@ -6,6 +6,7 @@ import hypothesis  # noqa: F401 - early: from deep inside an import chain CPytho
 import pytest
 
 from services.local.kafka import EmbeddedKafka
+from tests.databases import KINDS, NewDatabase
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +24,19 @@ def own_kafka() -> Iterator[str]:
     """Return the bootstrap address of a broker of the test file's own: for workers, whose topics have fixed names."""
     with EmbeddedKafka() as broker:
         yield broker.bootstrap
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def new_database(request: pytest.FixtureRequest) -> Iterator[NewDatabase]:
+    """Return what makes an empty database; each test runs once on SQLite and once on PostgreSQL."""
+    with KINDS[request.param]() as new:
+        yield new
+
+
+@pytest.fixture
+def database_url(new_database: NewDatabase) -> str:
+    """Return the URL of an empty database."""
+    return new_database()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

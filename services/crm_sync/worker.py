@@ -42,7 +42,12 @@ async def serve(
     token = _feed_token(settings)
     async with AsyncExitStack() as stack:
         ledger = await stack.enter_async_context(
-            Ledger(settings.ledger_url, owner=settings.instance_id, lease_ms=settings.session_timeout_ms)
+            Ledger(
+                settings.ledger_url,
+                group=settings.group,
+                owner=settings.instance_id,
+                lease_ms=settings.session_timeout_ms,
+            )
         )
         app = EffectsApp(settings, metrics, ledger)
         health = Health(metrics)

@@ -51,7 +51,12 @@ async def run(settings: NotifierSettings, stop: asyncio.Event) -> None:
     outlets = opened(settings.server(), settings.servers(), limits=limits, metrics=metrics)
     async with AsyncExitStack() as stack:
         ledger = await stack.enter_async_context(
-            Ledger(settings.ledger_url, owner=settings.instance_id, lease_ms=settings.session_timeout_ms)
+            Ledger(
+                settings.ledger_url,
+                group=settings.group,
+                owner=settings.instance_id,
+                lease_ms=settings.session_timeout_ms,
+            )
         )
         app = EffectsApp(settings, metrics, ledger)
         health = Health(metrics)

@@ -13,6 +13,9 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
 LOCK_WAIT_MAX_MS = 10_000
 """How long a writer waits for another one of the same SQLite file."""
+CONNECT_LIMIT_S = 10
+STATEMENT_LIMIT_MS = 30_000
+"""PostgreSQL gives a statement up after so long, a wait for somebody else's lock included; none here takes a second in health."""
 CONNECTIONS_MAX = 8
 KINDS = ("sqlite", "postgresql", "postgres")
 
@@ -30,8 +33,8 @@ def open_async(url: str, *, readers: bool = False) -> AsyncEngine:
         poolclass=AsyncAdaptedQueuePool,
         pool_size=connections,
         max_overflow=0,
-        pool_pre_ping=parsed.get_backend_name() != "sqlite",
         hide_parameters=True,
+        **_limits(parsed),
     )
     _tune(engine.sync_engine)
     return engine
@@ -45,8 +48,8 @@ def open_single(url: str) -> Engine:
         poolclass=QueuePool,
         pool_size=1,
         max_overflow=0,
-        pool_pre_ping=parsed.get_backend_name() != "sqlite",
         hide_parameters=True,
+        **_limits(parsed),
     )
     _tune(engine)
     if engine.dialect.name == "sqlite":
@@ -64,6 +67,21 @@ def _prepared(url: str) -> URL:
 
 def _with_driver(parsed: URL, *, sqlite: str) -> URL:
     return parsed.set(drivername=sqlite if parsed.get_backend_name() == "sqlite" else "postgresql+psycopg")
+
+
+def _limits(parsed: URL) -> dict[str, Any]:
+    """What keeps a connection to a server that is gone from being waited for without end."""
+    if parsed.get_backend_name() == "sqlite":
+        return {}
+    options = f"-c statement_timeout={STATEMENT_LIMIT_MS}"
+    return {
+        "pool_pre_ping": True,
+        "connect_args": {
+            "connect_timeout": CONNECT_LIMIT_S,
+            "tcp_user_timeout": CONNECT_LIMIT_S * 1000,
+            "options": options,
+        },
+    }
 
 
 def _tune(engine: Engine) -> None:

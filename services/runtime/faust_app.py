@@ -45,6 +45,7 @@ class EffectsApp:
         self._log = log(__name__)
         self._handling = Handling(settings, metrics, ledger, self._send)
         self._stopping = False
+        self._measured: set[Any] = set()
         self._folder = TemporaryDirectory(prefix="chat-effects-")
         self._app = self._new_app()
 
@@ -175,6 +176,9 @@ class EffectsApp:
         assigned = self._assigned()
         self._metrics.set("partitions_assigned", len(assigned))
         self._metrics.set("effects_in_flight", self._handling.in_flight, kind="record")
+        for topic, partition in self._measured - assigned:
+            self._metrics.forget("lag_records", topic=topic, partition=str(partition))
+        self._measured = assigned
         for tp in assigned:
             end, place = self._app.consumer.highwater(tp), self._app.consumer.place(tp)
             if end is not None and place is not None:

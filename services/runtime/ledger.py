@@ -22,6 +22,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
+    Integer,
     MetaData,
     String,
     Table,
@@ -84,6 +85,12 @@ _owners = Table(
     Column("owner", String(160), primary_key=True),
     Column("until_ms", BigInteger, nullable=False),
 )
+_of_group = Table(
+    "effects_of",
+    metadata,
+    Column("only", Integer, primary_key=True, autoincrement=False),
+    Column("consumer_group", String(249), nullable=False),
+)
 living = select(_owners.c.owner).where(_owners.c.until_ms > bindparam("now_ms"))
 """The owners whose lease runs."""
 _let_go = delete(_owners).where(_owners.c.owner == bindparam("me"))
@@ -141,15 +148,17 @@ class Ledger:
         self,
         url: str,
         *,
+        group: str,
         owner: str | None = None,
         lease_ms: int = LEASE_MS_DEFAULT,
         now_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
-        """`url`: SQLAlchemy's, or plain `sqlite:///FILE` or `postgresql://…`.
+        """`url`: SQLAlchemy's, or plain `sqlite:///FILE` or `postgresql://…`. `group` is the consumer group of these workers.
 
         `owner` is a name of this process that survives its restart, so that what it left is its own at once; never two
         processes with one name. Without it this life of the process has a name of its own.
         """
+        self._group = group
         self.owner = owner or uuid4().hex
         self._lease_ms = lease_ms
         self.now_ms = now_ms
@@ -168,11 +177,14 @@ class Ledger:
         self._keeping: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        """Makes the tables that are missing and takes the lease. Raises WorkerFailed when the database can't be used."""
+        """Makes the tables that are missing and takes the lease. Raises WorkerFailed when the database can't be used, or is another group's."""
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._prepare)
             await self.do(self._renewed)
-        except (SQLAlchemyError, OSError) as error:
+        except BaseException as error:
+            await self._close()
+            if not isinstance(error, SQLAlchemyError | OSError):
+                raise
             raise WorkerFailed(
                 f"The ledger's database can't be used ({type(error).__name__}): see CHAT_LEDGER_URL, whether its server runs and "
                 "its disk has room."
@@ -189,6 +201,9 @@ class Ledger:
         except SQLAlchemyError as error:
             # The lease runs out by itself.
             self._log.warning("ledger_lease_not_given_back", error=type(error).__name__)
+        await self._close()
+
+    async def _close(self) -> None:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
         self._thread.shutdown()
 
@@ -198,6 +213,15 @@ class Ledger:
         if "owner" not in columns:  # made before claims had owners
             with self._engine.begin() as connection:
                 connection.execute(text("ALTER TABLE effects ADD COLUMN owner VARCHAR(160)"))
+        mine = self.insert(_of_group).on_conflict_do_nothing()
+        with self._engine.begin() as connection:
+            connection.execute(mine, {"only": 1, "consumer_group": self._group})
+            group = connection.execute(select(_of_group.c.consumer_group)).scalar()
+        if group != self._group:
+            raise WorkerFailed(
+                f"CHAT_LEDGER_URL names the database of the consumer group {group}; this worker is of {self._group}, which needs "
+                "one of its own."
+            )
 
     def _renewed(self, connection: Connection) -> None:
         now_ms = self.now_ms()

@@ -130,6 +130,9 @@ def migrate(url: URL, revision: str = "head") -> None:
     try:
         with _migrating, engine.begin() as connection:
             if connection.dialect.name == "postgresql":
+                connection.execute(
+                    text("SET LOCAL statement_timeout = 0")
+                )  # another one may be at it for long
                 connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": MIGRATION_LOCK})
             config.attributes["connection"] = connection
             if revision == "base":

@@ -1,6 +1,5 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from sqlalchemy import delete, select
@@ -57,29 +56,28 @@ class EmbeddedOffice:
 
 
 @pytest.fixture
-async def crm(tmp_path: Path) -> AsyncIterator[EmbeddedCrm]:
-    opened = await EmbeddedCrm.open(f"sqlite:///{tmp_path}/crm.db")
+async def crm(database_url: str) -> AsyncIterator[EmbeddedCrm]:
+    opened = await EmbeddedCrm.open(database_url)
     yield opened
     await opened.close()
 
 
 @pytest.fixture
-def world(crm: EmbeddedCrm, tmp_path: Path) -> World:
-    return World(crm, EmbeddedOffice(crm, f"sqlite:///{tmp_path}/crm.db"))
+def world(crm: EmbeddedCrm, database_url: str) -> World:
+    return World(crm, EmbeddedOffice(crm, database_url))
 
 
 class TestEmbedded(ConnectorContract):
     pass
 
 
-async def test_what_is_kept_is_there_after_opening_again(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/crm.db"
-    first = await EmbeddedCrm.open(url)
+async def test_what_is_kept_is_there_after_opening_again(database_url: str) -> None:
+    first = await EmbeddedCrm.open(database_url)
     await first.add_person(
         kind="lead", name="Hanako", email="h@example.com", marker="seed", workspace_id=ACME
     )
     await first.close()
-    second = await EmbeddedCrm.open(url)
+    second = await EmbeddedCrm.open(database_url)
     await second.add_person(
         kind="lead", name="Hanako", email="h@example.com", marker="seed", workspace_id=ACME
     )
@@ -87,9 +85,8 @@ async def test_what_is_kept_is_there_after_opening_again(tmp_path: Path) -> None
     await second.close()
 
 
-async def test_two_workers_on_one_file_make_one_lead(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/crm.db"
-    one, other = await EmbeddedCrm.open(url), await EmbeddedCrm.open(url)
+async def test_two_workers_on_one_database_make_one_lead(database_url: str) -> None:
+    one, other = await EmbeddedCrm.open(database_url), await EmbeddedCrm.open(database_url)
     first = await one.add_person(kind="lead", name="H", email="h@example.com", marker="M", workspace_id=ACME)
     second = await other.add_person(
         kind="lead", name="H", email="h@example.com", marker="M", workspace_id=ACME

@@ -18,8 +18,8 @@ TOKEN = "a long enough password ü"
 
 
 @pytest.fixture
-async def crm(tmp_path: Path) -> AsyncIterator[EmbeddedCrm]:
-    opened = await EmbeddedCrm.open(f"sqlite:///{tmp_path}/crm.db")
+async def crm(database_url: str) -> AsyncIterator[EmbeddedCrm]:
+    opened = await EmbeddedCrm.open(database_url)
     yield opened
     await opened.close()
 
@@ -130,7 +130,8 @@ async def test_with_a_password_everybody_needs_it(crm: EmbeddedCrm, authorizatio
     assert ("www-authenticate" in page.headers) is (status == 401)
 
 
-async def test_database_away(crm: EmbeddedCrm, tmp_path: Path) -> None:
+async def test_database_away(tmp_path: Path) -> None:
+    crm = await EmbeddedCrm.open(f"sqlite:///{tmp_path}/crm.db")
     async with client(crm) as http:
         await crm.close()
         (tmp_path / "crm.db").write_bytes(b"not a database at all" * 100)

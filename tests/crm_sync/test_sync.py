@@ -93,7 +93,7 @@ class Place:
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
     crm = await EmbeddedCrm.open(f"sqlite:///{tmp_path}/crm.db", now_ms=lambda: 0)
     store = await Store.open(f"sqlite:///{tmp_path}/ledger.db")
-    async with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+    async with Ledger(f"sqlite:///{tmp_path}/ledger.db", group="effects") as ledger:
         yield Place(crm, Weather(Careless(crm)), ledger, store)
     await store.close()
     await crm.close()
@@ -192,7 +192,7 @@ async def test_two_chats_of_a_newcomer_that_end_together_make_one_lead(place: Pl
 
 async def test_two_workers_with_chats_of_one_newcomer_make_one_lead(tmp_path: Path, place: Place) -> None:
     """After a rebalance the old owner may still be at one of them while the new one begins another."""
-    async with Ledger(f"sqlite:///{tmp_path}/ledger.db") as other:
+    async with Ledger(f"sqlite:///{tmp_path}/ledger.db", group="effects") as other:
         workers = (place, replace(place, ledger=other))
         await asyncio.gather(
             *(
@@ -385,7 +385,7 @@ async def test_killed_at_any_step_and_started_again_does_nothing_twice(
         folder.mkdir()
         crm = await EmbeddedCrm.open(f"sqlite:///{folder}/crm.db", now_ms=lambda: 0)
         store = await Store.open(f"sqlite:///{folder}/ledger.db")
-        async with Ledger(f"sqlite:///{folder}/ledger.db") as ledger:
+        async with Ledger(f"sqlite:///{folder}/ledger.db", group="effects") as ledger:
             place = Place(crm, Weather(Careless(crm)), ledger, store)
             if name in ("match", "all"):
                 await place.person(name="one")

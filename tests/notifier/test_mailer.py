@@ -88,7 +88,7 @@ async def mailer(
 ) -> AsyncIterator[Mailer]:
     metrics = Metrics()
     async with (
-        ForgetfulLedger(f"sqlite:///{folder / 'ledger.db'}") as ledger,
+        ForgetfulLedger(f"sqlite:///{folder / 'ledger.db'}", group="effects") as ledger,
         Post(
             Server(host="127.0.0.1", port=port, **server), answer_s_max=answer_s_max, unknown_wait_s=0.002
         ) as post,

@@ -84,7 +84,7 @@ async def running(
 ) -> AsyncIterator[tuple[EffectsApp, "asyncio.Task[None]", Metrics]]:
     settings = EffectSettings(bootstrap=bootstrap, group=f"group-{topic}", **named)
     metrics = Metrics()
-    async with Ledger(ledger) as its_ledger:
+    async with Ledger(ledger, group="effects") as its_ledger:
         app = EffectsApp(settings, metrics, its_ledger)
         app.on(topic, codec.deliveries, handler, concurrency=4)
         stop = asyncio.Event()
@@ -194,8 +194,8 @@ async def test_a_record_begun_before_a_rebalance_is_finished_by_who_began_it(
     async with (
         topic_on(kafka) as topic,
         producer_of(kafka) as producer,
-        Ledger(url) as one_ledger,
-        Ledger(url) as other_ledger,
+        Ledger(url, group="effects") as one_ledger,
+        Ledger(url, group="effects") as other_ledger,
     ):
         await producer.send_and_wait(topic, record(0), key=WORKSPACE.encode())
         one, other = handler("one", one_ledger), handler("other", other_ledger)

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,7 +46,7 @@ class Server:
 
 @asynccontextmanager
 async def handling(
-    folder: Path,
+    url: str,
     handle: Callable[[Any], Awaitable[None]],
     *,
     metrics: Metrics | None = None,
@@ -58,7 +57,7 @@ async def handling(
     async def send(*_values: Any, **_named: Any) -> None:
         raise AssertionError("everything can be read")
 
-    async with Ledger(f"sqlite:///{folder / 'ledger.db'}", owner=owner, lease_ms=lease_ms) as ledger:
+    async with Ledger(url, group="effects", owner=owner, lease_ms=lease_ms) as ledger:
         made = Handling(EffectSettings(**settings), metrics or Metrics(), ledger, send)
         made.on(TOPIC, codec.deliveries, handle)
         working_off = asyncio.create_task(made.work_off())
@@ -80,9 +79,9 @@ def names(count: int) -> list[str]:
     return sorted(f"n{number}" for number in range(count))
 
 
-async def test_what_is_turned_away_frees_its_place_and_is_brought_again(tmp_path: Path) -> None:
+async def test_what_is_turned_away_frees_its_place_and_is_brought_again(database_url: str) -> None:
     server, metrics, count = Server(away=True), Metrics(), 3 * WORKED_OFF_MAX
-    async with handling(tmp_path, server.handle, metrics=metrics) as handled, asyncio.timeout(LIMIT_S):
+    async with handling(database_url, server.handle, metrics=metrics) as handled, asyncio.timeout(LIMIT_S):
         await asyncio.gather(*(handled.settled(record(number)) for number in range(count)))
         await until(lambda: metrics.value("effects_parked") == count)
         assert not server.taken
@@ -93,38 +92,41 @@ async def test_what_is_turned_away_frees_its_place_and_is_brought_again(tmp_path
     assert metrics.value("records_in_total", topic=TOPIC) == count
 
 
-async def test_what_is_parked_outlives_the_process(tmp_path: Path) -> None:
+async def test_what_is_parked_outlives_the_process(database_url: str) -> None:
     server = Server(away=True)
     for _ in range(2):
-        async with handling(tmp_path, server.handle) as handled:
+        async with handling(database_url, server.handle) as handled:
             for number in range(5):
                 await handled.settled(record(number))  # the same ones again: their acknowledgement was lost
     server.away = False
-    async with handling(tmp_path, server.handle):
+    async with handling(database_url, server.handle):
         await until(lambda: len(server.taken) == 5)
     assert sorted(server.taken) == names(5)
-    async with handling(tmp_path, server.handle) as handled:
+    async with handling(database_url, server.handle) as handled:
         await handled.settled(record(5))
     assert sorted(server.taken) == names(6)
 
 
 async def test_what_a_dead_worker_parked_is_adopted_and_what_a_living_one_parked_is_not(
-    tmp_path: Path,
+    database_url: str,
 ) -> None:
     away, here = Server(away=True), Server()
-    async with handling(tmp_path, here.handle), handling(tmp_path, away.handle, lease_ms=600) as handled:
+    async with (
+        handling(database_url, here.handle),
+        handling(database_url, away.handle, lease_ms=600) as handled,
+    ):
         await handled.settled(record(0))
         await asyncio.sleep(1.5)  # longer than its lease, which it renews, and than anybody waits to look
         assert not here.taken
     await asyncio.sleep(0)
-    async with handling(tmp_path, here.handle):
+    async with handling(database_url, here.handle):
         await until(lambda: here.taken == ["n0"])
 
 
-async def test_what_takes_long_frees_its_place_and_goes_on(tmp_path: Path) -> None:
+async def test_what_takes_long_frees_its_place_and_goes_on(database_url: str) -> None:
     server = Server()
     server.hanging = asyncio.Event()
-    async with handling(tmp_path, server.handle, slot_limit_ms=20) as handled, asyncio.timeout(LIMIT_S):
+    async with handling(database_url, server.handle, slot_limit_ms=20) as handled, asyncio.timeout(LIMIT_S):
         await asyncio.gather(*(handled.settled(record(number)) for number in range(5)))
         assert handled.in_flight == 5
         assert not server.taken
@@ -134,9 +136,12 @@ async def test_what_takes_long_frees_its_place_and_goes_on(tmp_path: Path) -> No
     assert sorted(set(server.taken)) == names(5)
 
 
-async def test_when_too_many_wait_their_partition_waits(tmp_path: Path) -> None:
+async def test_when_too_many_wait_their_partition_waits(database_url: str) -> None:
     server = Server(away=True)
-    async with handling(tmp_path, server.handle, parked_records_max=3) as handled, asyncio.timeout(LIMIT_S):
+    async with (
+        handling(database_url, server.handle, parked_records_max=3) as handled,
+        asyncio.timeout(LIMIT_S),
+    ):
         for number in range(3):
             await handled.settled(record(number))
         waiting = asyncio.create_task(handled.settled(record(3)))
@@ -149,14 +154,14 @@ async def test_when_too_many_wait_their_partition_waits(tmp_path: Path) -> None:
 
 
 async def test_what_cannot_be_handled_is_neither_acknowledged_nor_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.runtime.handling.WAIT_MAX_S", 0.01)
 
     async def handle(_envelope: Any) -> None:
         raise ConnectionError("the database is away")
 
-    async with handling(tmp_path, handle) as handled:
+    async with handling(database_url, handle) as handled:
         settling = asyncio.create_task(handled.settled(record(0)))
         with pytest.raises(WorkerFailed, match=r"Record 0 of chat\.deliveries\.v1"):
             await asyncio.wait_for(handled.failure, LIMIT_S)

@@ -1,4 +1,4 @@
-"""The ledger of effects on SQLite files."""
+"""The ledger of effects, on both kinds of databases."""
 
 import asyncio
 import sqlite3
@@ -16,12 +16,12 @@ def url(folder: Path) -> str:
     return f"sqlite:///{folder / 'ledger.db'}"
 
 
-async def test_what_is_settled_is_not_new_after_a_restart(tmp_path: Path) -> None:
-    async with Ledger(url(tmp_path)) as ledger:
+async def test_what_is_settled_is_not_new_after_a_restart(database_url: str) -> None:
+    async with Ledger(database_url, group="effects") as ledger:
         assert await ledger.claim("e1", ["a", "b", "c"], now_ms=1) == dict.fromkeys("abc", Standing("new"))
         await ledger.settle("e1", {"a": "sent", "b": "smtp_550"}, now_ms=2)
         await ledger.report("e1", ["a"], now_ms=3)
-    async with Ledger(url(tmp_path)) as ledger:
+    async with Ledger(database_url, group="effects") as ledger:
         assert await ledger.claim("e1", ["a", "b", "c", "d"], now_ms=4) == {
             "a": Standing("reported", "sent"),
             "b": Standing("settled", "smtp_550"),
@@ -31,8 +31,8 @@ async def test_what_is_settled_is_not_new_after_a_restart(tmp_path: Path) -> Non
         assert (await ledger.claim("e2", ["a"], now_ms=5))["a"] == Standing("new")
 
 
-async def test_only_what_was_reported_long_ago_is_forgotten(tmp_path: Path) -> None:
-    async with Ledger(url(tmp_path)) as ledger:
+async def test_only_what_was_reported_long_ago_is_forgotten(database_url: str) -> None:
+    async with Ledger(database_url, group="effects") as ledger:
         await ledger.claim("old", ["a", "b"], now_ms=0)
         await ledger.settle("old", {"a": "sent"}, now_ms=0)
         await ledger.report("old", ["a"], now_ms=0)
@@ -44,14 +44,14 @@ async def test_only_what_was_reported_long_ago_is_forgotten(tmp_path: Path) -> N
         assert await ledger.standings("young") == {"a": Standing("reported", "sent")}
 
 
-async def test_nothing_to_claim_is_nothing(tmp_path: Path) -> None:
-    async with Ledger(url(tmp_path)) as ledger:
+async def test_nothing_to_claim_is_nothing(database_url: str) -> None:
+    async with Ledger(database_url, group="effects") as ledger:
         assert await ledger.claim("e", [], now_ms=0) == {}
         await ledger.report("e", [], now_ms=0)
         assert await ledger.standings("e") == {}
 
 
-async def test_an_outcome_is_written_though_the_database_fails_at_first(tmp_path: Path) -> None:
+async def test_an_outcome_is_written_though_the_database_fails_at_first(database_url: str) -> None:
     class Stumbling(Ledger):
         failures = 0
 
@@ -61,24 +61,27 @@ async def test_an_outcome_is_written_though_the_database_fails_at_first(tmp_path
                 raise OSError("the disk is full")
             return super()._commit(operations)
 
-    async with Stumbling(url(tmp_path)) as ledger:
+    async with Stumbling(database_url, group="effects") as ledger:
         await ledger.claim("e", ["a"], now_ms=0)
         ledger.failures = 2
         await ledger.settle("e", {"a": "sent"}, now_ms=1)
         assert await ledger.standings("e") == {"a": Standing("settled", "sent")}
 
 
-async def test_it_forgets_by_itself(tmp_path: Path) -> None:
-    async with Ledger(url(tmp_path)) as ledger:
+async def test_it_forgets_by_itself(database_url: str) -> None:
+    async with Ledger(database_url, group="effects") as ledger:
         await ledger.claim("old", ["a"], now_ms=0)
         await ledger.report("old", ["a"], now_ms=0)
-    async with Ledger(url(tmp_path), now_ms=lambda: KEPT_MS + 1) as ledger, asyncio.timeout(10):
+    async with (
+        Ledger(database_url, group="effects", now_ms=lambda: KEPT_MS + 1) as ledger,
+        asyncio.timeout(10),
+    ):
         while await ledger.standings("old"):
             pass
 
 
-async def test_what_another_worker_is_at_is_waited_for(tmp_path: Path) -> None:
-    async with Ledger(url(tmp_path)) as one, Ledger(url(tmp_path)) as other:
+async def test_what_another_worker_is_at_is_waited_for(database_url: str) -> None:
+    async with Ledger(database_url, group="effects") as one, Ledger(database_url, group="effects") as other:
         await one.claim("e", ["a"], now_ms=0)
         waiting = asyncio.create_task(other.claim("e", ["a", "b"], now_ms=1))
         async with asyncio.timeout(10):
@@ -91,12 +94,12 @@ async def test_what_another_worker_is_at_is_waited_for(tmp_path: Path) -> None:
         assert await one.claim("e", ["a"], now_ms=3) == {"a": Standing("settled", "sent")}
 
 
-async def test_what_a_worker_left_goes_to_another_one_when_its_lease_is_over(tmp_path: Path) -> None:
+async def test_what_a_worker_left_goes_to_another_one_when_its_lease_is_over(database_url: str) -> None:
     now_ms = 1_000
     async with (
-        Ledger(url(tmp_path), lease_ms=300_000, now_ms=lambda: now_ms) as gone,
-        Ledger(url(tmp_path), lease_ms=300_000, now_ms=lambda: now_ms) as other,
-        Ledger(url(tmp_path), lease_ms=300_000, now_ms=lambda: now_ms) as third,
+        Ledger(database_url, group="effects", lease_ms=300_000, now_ms=lambda: now_ms) as gone,
+        Ledger(database_url, group="effects", lease_ms=300_000, now_ms=lambda: now_ms) as other,
+        Ledger(database_url, group="effects", lease_ms=300_000, now_ms=lambda: now_ms) as third,
     ):
         await gone.claim("e", ["a"], now_ms=0)
         waiting = asyncio.create_task(other.claim("e", ["a"], now_ms=1))
@@ -118,15 +121,18 @@ async def test_what_a_worker_left_goes_to_another_one_when_its_lease_is_over(tmp
 
 
 async def test_a_worker_that_stopped_in_order_or_has_come_back_leaves_nothing_to_wait_for(
-    tmp_path: Path,
+    database_url: str,
 ) -> None:
-    async with Ledger(url(tmp_path)) as ledger:
+    async with Ledger(database_url, group="effects") as ledger:
         await ledger.claim("e", ["a"], now_ms=0)
         await ledger.claim("f", ["a"], now_ms=0)
-    async with asyncio.timeout(10), Ledger(url(tmp_path), owner="worker-1", lease_ms=300_000) as ledger:
+    async with (
+        asyncio.timeout(10),
+        Ledger(database_url, group="effects", owner="worker-1", lease_ms=300_000) as ledger,
+    ):
         assert await ledger.claim("e", ["a"], now_ms=1) == {"a": Standing("unknown")}
         # Killed, it has no time to give its lease back; its next life has the same name.
-        async with Ledger(url(tmp_path), owner="worker-1", lease_ms=300_000) as again:
+        async with Ledger(database_url, group="effects", owner="worker-1", lease_ms=300_000) as again:
             assert await again.claim("e", ["a"], now_ms=1) == {"a": Standing("unknown")}
 
 
@@ -139,22 +145,32 @@ async def test_claims_of_a_time_without_owners_are_anybodys(tmp_path: Path) -> N
     database.execute("INSERT INTO effects VALUES ('e', 'a', 'claimed', NULL, 0)")
     database.commit()
     database.close()
-    async with Ledger(url(tmp_path)) as ledger:
+    async with Ledger(url(tmp_path), group="effects") as ledger:
         assert await ledger.claim("e", ["a", "b"], now_ms=1) == {
             "a": Standing("unknown"),
             "b": Standing("new"),
         }
 
 
+async def test_another_consumer_group_needs_a_database_of_its_own(database_url: str) -> None:
+    async with Ledger(database_url, group="chat-notifier"):
+        pass
+    with pytest.raises(
+        WorkerFailed, match="the consumer group chat-notifier; this worker is of chat-crm-sync"
+    ):
+        async with Ledger(database_url, group="chat-crm-sync"):
+            pass
+
+
 async def test_a_folder_that_cannot_be_made_is_told_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(WorkerFailed, match="CHAT_LEDGER_URL"):
-        async with Ledger(url(tmp_path / "file")):
+        async with Ledger(url(tmp_path / "file"), group="effects"):
             pass
 
 
 async def test_a_database_that_cannot_be_used_is_told_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "ledger.db").mkdir()
     with pytest.raises(WorkerFailed, match="CHAT_LEDGER_URL"):
-        async with Ledger(url(tmp_path)):
+        async with Ledger(url(tmp_path), group="effects"):
             pass

@@ -22,6 +22,7 @@ from services.transcript.archive import Archive, Overtaken, Partition, migrate
 from services.transcript.kafka_log import KafkaLog
 from services.transcript.projector import Projector
 from services.transcript.rows import TOPICS, Row
+from tests.databases import NewDatabase
 from tests.transcript.sources import Crashes, ListLog, everything, watched
 from tests.transcript.world import World
 
@@ -65,8 +66,8 @@ async def drain(archive: Archive, records: Sequence[InputRecord], *, batch: int 
 
 
 @pytest.fixture
-async def archive(tmp_path: Path) -> AsyncIterator[Archive]:
-    opened = await Archive.open(f"sqlite:///{tmp_path}/new folder/archive.sqlite3")
+async def archive(database_url: str) -> AsyncIterator[Archive]:
+    opened = await Archive.open(database_url)
     yield opened
     await opened.close()
 
@@ -150,13 +151,13 @@ async def test_the_inbox_as_it_stands_after_each_decision(archive: Archive) -> N
     ]
 
 
-async def test_the_order_between_topics_does_not_matter(tmp_path: Path) -> None:
+async def test_the_order_between_topics_does_not_matter(new_database: NewDatabase) -> None:
     records = everything(sample())
     topics = sorted({record.topic for record in records})
     seen = []
     for seed in range(4):
         order = Random(seed).sample(topics, len(topics))
-        archive = await Archive.open(f"sqlite:///{tmp_path}/{seed}.sqlite3")
+        archive = await Archive.open(new_database())
         await drain(archive, sorted(records, key=lambda record: order.index(record.topic)), batch=3)
         seen.append(await contents(archive))
         await archive.close()
@@ -335,24 +336,28 @@ async def test_migrations_make_the_tables_and_take_them_back(archive: Archive) -
     assert await look(differences) == []
 
 
-async def test_several_archives_of_a_process_are_prepared_at_once(tmp_path: Path) -> None:
+async def test_several_archives_of_a_process_are_prepared_at_once(new_database: NewDatabase) -> None:
     """Alembic's own books are the process's: migrations that ran side by side went to each other's connection."""
-    archives = [Archive.at(f"sqlite:///{tmp_path}/{number}.sqlite3") for number in range(8)]
+    archives = [Archive.at(new_database()) for _ in range(8)]
     await asyncio.gather(*(archive.prepare() for archive in archives))
     for archive in archives:
         assert not any((await contents(archive)).values())
         await archive.close()
 
 
-async def test_opening_again_keeps_what_is_there(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'archive.sqlite3'}"
-    first = await Archive.open(url)
+async def test_opening_again_keeps_what_is_there(database_url: str) -> None:
+    first = await Archive.open(database_url)
     await drain(first, everything(sample()))
     before = await contents(first)
     await first.close()
-    second = await Archive.open(url)
+    second = await Archive.open(database_url)
     assert await contents(second) == before
-    async with second.engine.connect() as connection:
+    await second.close()
+
+
+async def test_readers_of_a_file_never_wait_for_the_writer(tmp_path: Path) -> None:
+    archive = await Archive.open(f"sqlite:///{tmp_path}/archive.sqlite3")
+    async with archive.engine.connect() as connection:
         mode = await connection.exec_driver_sql("PRAGMA journal_mode")
         assert mode.scalar() == "wal"
-    await second.close()
+    await archive.close()

@@ -121,6 +121,8 @@ class Day:
         self._loads: dict[str, int] = {}
         self._queue_changes: Counter[int] = Counter()
         self._chats: dict[tuple[str, str], _Chat] = {}
+        self._bots_alone: set[tuple[str, str]] = set()
+        """Chats that are their bots': no agent was asked for, and none has had them. Reopened, they wait for nobody."""
         self._seen: dict[int, Seen] = {}
         self._latest: Entry | None = None
         """An input that may still be refused: a refusal is the first thing that follows from it."""
@@ -231,7 +233,10 @@ class Day:
                 chat = self._begin_revision(workspace_id, data.chat_id)
                 if data.bot_id is None:
                     self._start_waiting(chat, entry.at_ms)
+                else:
+                    self._bots_alone.add((workspace_id, data.chat_id))
             case e.BotTransferRequested():
+                self._bots_alone.discard((workspace_id, data.chat_id))
                 chat = self._chats[workspace_id, data.chat_id]
                 # One that was missed already is closed and reopened instead.
                 if not chat.missed:
@@ -266,6 +271,7 @@ class Day:
                 self._counts["rang_out"] += 1
             case d.ChatAssigned():
                 chat = self._chats[workspace_id, data.chat_id]
+                self._bots_alone.discard((workspace_id, data.chat_id))
                 if data.by == "manual":
                     chat.began_ms = None  # it was given by hand from the missed inbox: nobody waited
                 self._stop_waiting(chat, "answered", at_ms)
@@ -286,9 +292,13 @@ class Day:
                 self._leave_queue(chat, at_ms)
             case d.ChatReopened():
                 self._counts["reopened"] += 1
-                self._start_waiting(self._begin_revision(workspace_id, data.chat_id), at_ms)
+                chat = self._begin_revision(workspace_id, data.chat_id)
+                if (workspace_id, data.chat_id) not in self._bots_alone:
+                    self._start_waiting(chat, at_ms)
             case d.ChatClosed():
                 self._counts[data.outcome] += 1
+                if data.outcome != "missed":
+                    self._bots_alone.discard((workspace_id, data.chat_id))
                 self._leave_queue(self._chats.pop((workspace_id, data.chat_id)), at_ms)
             case d.AgentMarkedAway():
                 self._counts["marked_away"] += 1

@@ -153,6 +153,16 @@ def reopened() -> Scene:
     return scene
 
 
+def silent_bot_reopened() -> Scene:
+    """It is the bot's again: the visitor waits for an agent from the transfer on."""
+    scene = office("ann", wait_timeout_s=30)
+    scene.ask("c1", bot="bot")
+    scene.at(100).write("visitor", "c1")
+    scene.at(120).transfer("c1")
+    scene.at(122).accept("ann", "c1")
+    return scene
+
+
 def no_first_reply() -> Scene:
     """The second wait is no first one; the chat was answered, if not replied to."""
     scene = office("ann", "bob", first_reply_timeout_s=30)
@@ -198,6 +208,7 @@ WAITS: list[tuple[Callable[[], Scene], list[tuple[float, str]], dict[str, Any]]]
     (silent_bot_too_late, [], {"bot_transfers": 1, "missed": 1, "refused": 0}),
     (bot_hands_over_again, [(30, "given_up"), (2, "answered")], {"requested": 1, "reopened": 1, "missed": 1}),
     (reopened, [(30, "given_up"), (4, "answered")], {"requested": 1, "reopened": 1, "missed": 1}),
+    (silent_bot_reopened, [(2, "answered")], {"reopened": 1, "missed": 1, "unfinished": 1}),
     (no_first_reply, [(2, "answered")], {"handed_back": 1, "missed_by_reason": {"no_agent_message": 1}}),
     (asked_twice, [(3, "answered")], {"requested": 2, "refused": 1, "unfinished": 1}),
     (blocked, [], {"requested": 1, "refused": 1, "unfinished": 0}),

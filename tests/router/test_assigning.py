@@ -169,6 +169,37 @@ def test_put_away_or_not_the_bot_may_ask_for_people_again() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("agent", "goes_on"),
+    [("there", True), ("full", False), ("away", False), ("offline", False), ("removed", False)],
+)
+def test_when_the_visitor_comes_back_the_agent_it_waits_for_goes_on_if_they_can(
+    agent: str, goes_on: bool
+) -> None:
+    scene = missed(staffed("ann", "bob", max_chats=1), "c1")
+    scene.agents("eve", max_chats=1)
+    assign(scene, "c1", to="eve", by="boss")
+    match agent:
+        case "full":
+            missed(scene, "c2", gone=False)
+            assign(scene, "c2", to="eve", by="boss")
+        case "away" | "offline":
+            scene.presence("eve", agent)
+        case "removed":
+            scene.say(e.AgentDeleted("eve"))
+    departures = list(scene.ws.rotas[OFFICE].departures_ms)
+    heard = scene.at(60).write("visitor", "c1")
+    if not goes_on:
+        assert heard == ["reopened c1 as 2", "offered c1 to ann"]
+        return
+    assert heard == ["reopened c1 as 2", "assigned c1 to eve by manual"]
+    assigned = scene.last(d.ChatAssigned)
+    assert (assigned.waited_ms, assigned.department_id) == (0, OFFICE)
+    assert assigned.why == d.Why(rule="manual", notes=("assigned in the missed inbox",))
+    assert scene.ws.rotas[OFFICE].departures_ms == departures, "it was in no queue"
+    assert scene.wait(120) == ["unassigned c1 from eve: no_first_reply", "offered c1 to ann"]
+
+
 def test_an_agent_who_does_not_write_loses_it_again() -> None:
     scene = missed(staffed("ann", "bob"), "c1", gone=False)
     assign(scene, "c1", to="bob")

@@ -1,5 +1,7 @@
 """Bots: served alone, transfers and each way they fail, and what goes on afterwards."""
 
+from typing import Any
+
 import pytest
 
 from schemas import decisions as d
@@ -186,6 +188,14 @@ def test_an_internal_message_of_a_bot_is_no_bot_reply() -> None:
     assert scene.wait(30)[0] == "missed c1: no_reply/timed_out"
 
 
+@pytest.mark.parametrize(("sender_id", "replied"), [("bot", True), (None, True), ("other", False)])
+def test_only_its_own_bot_replies(sender_id: str | None, replied: bool) -> None:
+    scene = with_bot(office("ann"), silent=True)
+    scene.write("bot", "c1", sender_id)
+    assert scene.chat("c1").bot_replied == replied
+    assert scene.leave("c1")[-1] == f"closed c1: {'handled_by_bot' if replied else 'missed'}"
+
+
 def failed(scene: Scene) -> Scene:
     """A bot whose transfer came to nothing, and that goes on."""
     scene.presence("ann", "offline")
@@ -212,6 +222,19 @@ def test_after_a_failed_transfer_the_bot_goes_on_and_the_outcome_stays_missed(ho
     assert heard == ["closed c1: missed"]
     closed = scene.last(d.ChatClosed)
     assert (closed.reason, closed.revision) == ("transfer_not_attended", 1)
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_transfer_that_fails_does_not_take_a_delayed_end_back(cancelled: bool) -> None:
+    scene = office("ann")
+    scene.presence("ann", "offline")
+    with_bot(scene).end("c1", "bot", after_s=30)
+    assert scene.at(10).transfer("c1")[-1] == MISSED
+    if cancelled:
+        scene.write("visitor", "c1")
+    assert scene.wait(20) == ([] if cancelled else ["closed c1: missed"])
+    if not cancelled:
+        assert scene.last(d.ChatClosed).ended_by == "bot"
 
 
 def test_a_further_transfer_opens_a_new_revision() -> None:
@@ -250,16 +273,71 @@ def test_a_transfer_may_name_a_department_even_a_private_one() -> None:
     assert scene.chat("c1").department_id == "back"
 
 
-def test_a_bot_writing_to_a_reopened_chat_that_rings_leaves_nothing_behind() -> None:
-    scene = office("ann")
-    scene.presence("ann", "offline")
-    scene.ask("c1", bot="bot")
+# ---------------------------------------------------------------- reopened: its bot's again, or people's
+
+
+def reopened(before: str, **routing: Any) -> Scene:
+    """A bot's chat that was missed and closed; `before`: who had it. Its visitor writes again."""
+    scene = office("ann", **routing)
+    with_bot(scene, silent=before == "silent bot")
+    if before == "transfer failed":
+        scene.presence("ann", "offline")
+    if before != "silent bot":
+        scene.transfer("c1")
+    if before == "agent":
+        scene.accept("ann", "c1")
+    if before == "assigned by hand":
+        scene.end("c1", "visitor")
+        scene.say(e.VisitorReturned("c1"))
+        scene.say(e.MissedAssignRequested(("c1",), "ann", "ann"))
     scene.leave("c1")
     scene.presence("ann", "online")
-    assert scene.write("visitor", "c1") == ["reopened c1 as 2", "offered c1 to ann"]
+    assert scene.chat("c1").outcome == "missed"
+    revision = scene.chat("c1").revision + 1
+    rings = [] if before == "silent bot" else ["offered c1 to ann"]
+    assert scene.at(60).write("visitor", "c1") == [f"reopened c1 as {revision}", *rings]
+    return scene
+
+
+def test_what_its_bot_had_alone_is_its_bots_again() -> None:
+    scene = reopened("silent bot", wait_timeout_s=100.0, idle_close_s=600.0)
+    assert scene.chat("c1").age_ms == scene.starts_at_ms
     scene.write("bot", "c1")
-    assert scene.leave("c1") == ["withdrawn c1 from ann: visitor_left", "closed c1: handled_by_bot"]
+    assert scene.wait(599) == []
+    assert scene.wait(1) == ["closed c1: handled_by_bot"]
+    scene = reopened("silent bot", wait_timeout_s=100.0)
+    assert scene.wait(99) == []
+    assert scene.wait(1) == ["missed c1: no_reply/timed_out", "closed c1: missed"]
+    scene = reopened("silent bot", wait_timeout_s=0.0, idle_close_s=600.0)
+    assert scene.wait(600) == ["missed c1: no_reply", "closed c1: missed"]
+    scene = reopened("silent bot")
+    scene.write("bot", "c1")
+    assert scene.transfer("c1") == ["offered c1 to ann as bot_transfer"]
+
+
+def test_its_bot_has_it_again_in_the_default_department_where_its_own_is_gone() -> None:
+    scene = with_bot(office("ann"), silent=True)
+    scene.leave("c1")
+    scene.say(e.DepartmentDeleted("office"))
+    assert scene.write("visitor", "c1") == ["reopened c1 as 2"]
+    assert scene.chat("c1").department_id == "acme"
+    assert scene.chat("c1").entry_notes == ("default: office is deleted",)
+
+
+@pytest.mark.parametrize("before", ["transferred", "transfer failed", "agent", "assigned by hand"])
+def test_once_people_were_asked_people_are_rung_and_a_word_of_the_bot_is_no_attendance(before: str) -> None:
+    scene = reopened(before)
+    scene.write("bot", "c1")
+    assert scene.transfer("c1") == ["refused: limit_exceeded"]
+    assert scene.leave("c1") == [
+        "withdrawn c1 from ann: visitor_left",
+        "missed c1: visitor_left",
+        "closed c1: missed",
+    ]
     assert scene.person("ann").load == 0
+
+
+# ---------------------------------------------------------------- refused
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from schemas import decisions as d
 from schemas import events as e
+from services.router.core.state import Agent
 from tests.router.scenes import Scene, office
 
 
@@ -72,6 +73,32 @@ def test_channels_cost_what_they_cost_on_entry() -> None:
     assert scene.person("ann").load == 0
 
 
+def test_a_chat_that_goes_to_another_department_costs_what_it_costs_there() -> None:
+    scene = Scene()
+    scene.department("dan", id="acme", channel_cost={"email": 3})
+    scene.department("ann", channel_cost={"email": 2}, offline_grace_s=5.0)
+    scene.agents("ann", "dan", max_chats=4)
+    scene.served("ann", "c1", channel="email")
+    scene.ask("c2", channel="email")
+    assert scene.person("ann").load == 4
+    assert scene.say(e.DepartmentDeleted("office")) == [
+        "withdrawn c2 from ann: department_changed",
+        "offered c2 to dan",
+    ]
+    assert (scene.person("ann").load, scene.person("dan").load) == (2, 3), "its owner has it at the old cost"
+    scene.presence("ann", "offline")
+    assert scene.wait(5) == ["unassigned c1 from ann: agent_offline", "queued c1 in acme at 1"], "it is older"
+    assert scene.person("ann").load == 0
+    assert scene.leave("c2") == [
+        "withdrawn c2 from dan: visitor_left",
+        "missed c2: visitor_left",
+        "closed c2: missed",
+        "offered c1 to dan",
+    ]
+    scene.leave("c1")
+    assert scene.person("dan").load == 0
+
+
 def test_a_costly_chat_waits_for_enough_room_and_lets_smaller_ones_pass() -> None:
     scene = office("ann", max_chats=2, channel_cost={"email": 2})
     scene.served("ann", "c1")
@@ -97,6 +124,28 @@ def test_a_removed_agent_in_wrap_up_comes_back_with_all_their_room() -> None:
     scene.agents("ann", max_chats=1)
     assert scene.person("ann").load == 0
     assert scene.ask("c2") == ["offered c2 to ann"]
+
+
+def test_an_agent_who_was_removed_comes_back_as_somebody_new() -> None:
+    scene = office("ann", "bob", no_answer_limit=2)
+    scene.presence("bob", "away")
+    scene.ask("c1")
+    scene.say(e.AgentHeartbeat("ann"))
+    scene.wait(20)
+    scene.leave("c1")
+    scene.presence("bob", "online")
+    scene.presence("ann", "away")
+    scene.served("bob", "c2")
+    scene.presence("ann", "online")
+    scene.invite("c2", "bob", "ann")
+    scene.accept("ann", "c2")
+    scene.step_out("c2", "ann")
+    scene.say(e.AgentDeleted("ann"))
+    assert scene.agent("ann") == []
+    assert scene.person("ann") == Agent("ann", scene.person("ann").settings)
+    scene.presence("ann", "online")
+    assert scene.wait(60) == [], "no heartbeat is missed"
+    assert scene.join("c2", "ann") == ["refused: not_permitted"], "not invited in this life"
 
 
 def test_a_priority_is_a_head_start() -> None:

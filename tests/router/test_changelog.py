@@ -5,12 +5,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas import codec
+from schemas import decisions as d
 from schemas import events as e
 from schemas.topics import EVENTS, NOTICES, ROUTING
 from services.local import sample_day
 from services.local.arrivals import built_in_curve
 from services.local.rehearsal import Rehearsal
-from services.router.core.partition import Entry
+from services.router.changelog import Changelog
+from services.router.core.partition import Entry, Partition
 from services.router.core.seen import SEEN_MS
 from services.router.processor import RouterProcessor
 from services.runtime.ports import InputRecord, OutputRecord
@@ -158,6 +160,40 @@ def test_a_forgotten_chat_leaves_the_changelog() -> None:
         router.process(record)
     router.commit()
     assert b"chat/acme/c1" not in router.topic
+
+
+def test_a_removed_agent_leaves_the_changelog_after_thirty_days_and_a_deleted_department_with_the_next() -> (
+    None
+):
+    scene = office("ann")
+    for department_id in ("sales", "other"):
+        scene.department(id=department_id)
+    for event in (e.AgentDeleted("ann"), e.DepartmentDeleted("sales"), e.DepartmentDeleted("other")):
+        scene.say(event)
+    topic = dict(Changelog(scene.partition).changes())
+    assert topic[b"agent/acme/ann"] is not None
+    assert topic[b"department/acme/sales"] is topic[b"rota/acme/sales"] is None
+    restored = Partition(0, exact=True)
+    changelog = Changelog(restored)
+    for key, value in topic.items():
+        if value is not None:
+            changelog.restore(key, value)
+    changelog.restored()
+    assert {"sales", "other"} & restored.workspaces["acme"].departments.keys() == {"other"}
+    restored.fire_due(scene.now_ms + 30 * 24 * 3600 * 1000)
+    assert dict(changelog.changes())[b"agent/acme/ann"] is None
+    assert not restored.workspaces["acme"].agents
+
+
+def test_a_chat_that_outlives_who_served_it_names_only_whom_it_knows() -> None:
+    scene = office("ann", "bob", offline_policy="keep")
+    scene.served("ann", "c1")
+    scene.say(e.AgentDeleted("ann"))
+    scene.accept("bob", "c1")
+    scene.wait(30 * 24 * 3600)
+    assert [*scene.ws.agents] == ["bob"]
+    assert scene.leave("c1") == ["closed c1: handled"]
+    assert [agent.id for agent in scene.last(d.ChatClosed).agents] == ["bob"]
 
 
 def test_keys_of_ids_with_slashes_do_not_run_together() -> None:

@@ -137,6 +137,53 @@ def test_an_unanswered_chat_that_no_department_can_take_back_is_missed() -> None
     ]
 
 
+def test_what_waits_in_a_closed_department_moves_whatever_the_queue_and_hours_of_the_default() -> None:
+    scene = Scene()
+    scene.department("dan", id="acme", max_queue=1, hours=NEVER, overflow_department_id="other")
+    scene.department("eve", id="other")
+    scene.department(id="sales")
+    scene.agents("dan", "eve")
+    scene.ask("c1", "sales")
+    scene.ask("c2", "sales")
+    assert scene.say(e.DepartmentDeleted("sales")) == ["offered c1 to dan", "offered c2 to dan"]
+    assert noted(scene) == ("default: sales is deleted",)
+
+
+def test_a_chat_its_bot_kept_after_it_was_missed_stays_with_its_department() -> None:
+    scene = two_departments()
+    scene.ask("c1", "sales", bot="bot")
+    scene.write("bot", "c1", "bot")
+    scene.presence("ann", "offline")
+    assert scene.transfer("c1") == [
+        "transfer of c1 failed: no_agent_available",
+        "missed c1: transfer_not_attended",
+    ]
+    scene.say(e.DepartmentDeleted("sales"))
+    scene.leave("c1")
+    assert scene.last(d.ChatClosed).department.id == "sales"
+
+
+def test_a_deleted_department_is_forgotten_once_no_chat_is_in_it() -> None:
+    scene = two_departments()
+    scene.department(id="old")
+    scene.department(id="older")
+    scene.ask("c1", "old")
+    scene.say(e.DepartmentDeleted("older"))
+    scene.say(e.DepartmentDeleted("old"))
+    assert [*scene.ws.departments] == [*scene.ws.rotas] == ["acme", "sales", "old"]
+    scene.department(id="old")
+    assert scene.ws.departments["old"].open
+    scene.served("ann", "c2", department_id="sales")
+    for department_id in ("sales", "old"):
+        scene.say(e.DepartmentDeleted(department_id))
+    assert [*scene.ws.departments] == [*scene.ws.indexes] == ["acme", "sales", "old"], "Ann has c2 still"
+    scene.leave("c2")
+    scene.wait(24 * 3600)
+    scene.department(id="new")
+    scene.say(e.DepartmentDeleted("new"))
+    assert [*scene.ws.departments] == [*scene.ws.mail_plans] == ["acme", "new"]
+
+
 # ---------------------------------------------------------------- overflow
 
 
@@ -200,6 +247,16 @@ def test_max_queue_counts_rung_chats_and_zero_is_no_limit() -> None:
     assert scene.ask("c3") == ["missed c3: no_reply/queue_full", "closed c3: missed"]
     scene.accept("ann", "c1")
     assert scene.ask("c4") == ["offered c4 to ann"]
+
+
+@pytest.mark.parametrize(
+    ("start_private", "heard"), [(False, "queued c1 in a at 1"), (True, "offered c1 to ann")]
+)
+def test_no_chain_leads_into_a_private_department_but_from_another(start_private: bool, heard: str) -> None:
+    scene = chain("a", "b", private=True)
+    scene.department(id="a", private=start_private, overflow_department_id="b")
+    scene.ask("c1", None, bot="bot")
+    assert scene.transfer("c1", "a") == [heard]
 
 
 # ---------------------------------------------------------------- hours

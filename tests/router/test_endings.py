@@ -6,6 +6,7 @@ from schemas import decisions as d
 from schemas import events as e
 from schemas import notices as n
 from tests.router.scenes import Scene, office
+from tests.router.test_properties import REFUSALS_ONLY, changed_by
 
 DAY_S = 24 * 3600
 
@@ -48,6 +49,8 @@ def test_an_end_may_be_delayed_and_a_visitors_message_cancels_it() -> None:
     scene = office("ann")
     scene.served("ann", "c1")
     assert scene.end("c1", "agent", "ann", after_s=30) == []
+    scene.at(10).write("visitor", "c1", internal=True)
+    assert "end" in scene.chat("c1").timers, "an internal one does not"
     assert scene.at(20).write("visitor", "c1") == []
     assert scene.wait(600) == []
     scene.end("c1", "agent", "ann", after_s=30)
@@ -187,8 +190,37 @@ def test_a_reopened_chat_may_be_missed_again_with_its_own_reason_and_one_notice_
 def test_nobody_elses_message_reopens_it(kind: str) -> None:
     scene = missed()
     assert scene.write(kind, "c1") == []  # type: ignore[arg-type]
+    assert scene.write("visitor", "c1", internal=True) == []
     assert scene.write("agent", "c1", "ann") == ["refused: chat_not_live"]
     assert not scene.chat("c1").live
+
+
+@pytest.mark.parametrize("code", ["visitor_blocked", "channel_disabled"])
+def test_who_may_not_begin_a_chat_may_not_open_a_missed_one_again(code: str) -> None:
+    scene = office("ann")
+    scene.ask("c1", ip="10.0.0.1")
+    scene.leave("c1")
+    scene.say(e.VisitorIpBlocked("10.0.0.0/24", "ann"))
+    if code == "channel_disabled":
+        scene.say(e.VisitorIpUnblocked("10.0.0.0/24", "ann"))
+        scene.workspace(channels=("line",))
+    message = e.ChatMessage("c1", "m", e.Sender("visitor"), "Text.")
+    assert changed_by(scene, message) == ([f"refused: {code}"], REFUSALS_ONLY)
+    refused = scene.last(d.RequestRefused)
+    assert (refused.request_type, refused.subject) == ("chat.message.v1", "c1")
+    assert scene.ask("c2", ip="10.0.0.1") == [f"refused: {code}"]
+    scene.say(e.VisitorIpUnblocked("10.0.0.0/24", "ann"))
+    scene.workspace()
+    assert scene.write("visitor", "c1") == ["reopened c1 as 2", "offered c1 to ann"]
+
+
+def test_a_live_chat_goes_on_whatever_is_barred() -> None:
+    scene = office("ann")
+    scene.served("ann", "c1", ip="10.0.0.1")
+    scene.say(e.VisitorIpBlocked("10.0.0.1/32", "ann"))
+    scene.workspace(channels=())
+    assert scene.write("visitor", "c1") == []
+    assert scene.chat("c1").owner_id == "ann"
 
 
 def test_a_handled_chat_is_known_for_a_day() -> None:

@@ -176,6 +176,7 @@ def test_a_visitors_message_reopens_what_is_still_missed(status: str) -> None:
     match status:
         case "assigned":
             assign(scene, "c1", to="boss")
+            scene.presence("boss", "offline")
         case "closed":
             close(scene, "c1")
         case "deleted":
@@ -231,12 +232,12 @@ def test_without_settings_a_reply_comes_from_the_workspaces_sender() -> None:
     assert (letter.from_address, letter.cc, letter.language) == ("chat@acme.test", (), "en")
 
 
-@pytest.mark.parametrize("email", [None, ""])
+@pytest.mark.parametrize("email", [None, "", "  "])
 def test_a_visitor_without_an_address_can_not_be_answered_until_one_is_known(email: str | None) -> None:
     scene = missed(staffed(), "c1", email=email)
     assert not scene.last(d.ChatMissed).reply_by_email
     assert reply(scene) == ["refused: visitor_email_unknown"]
-    scene.say(e.VisitorUpdated("c1", e.VisitorPatch(email="late@example.test")))
+    scene.say(e.VisitorUpdated("c1", e.VisitorPatch(email=" late@example.test ")))
     assert reply(scene) == ["notice.reply c1"]
     assert scene.last(n.NoticeReply).letter.to == ("late@example.test",)
 

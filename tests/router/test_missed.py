@@ -122,6 +122,15 @@ def the_visitor_leaves_a_silent_bot() -> Scene:
     return scene
 
 
+def the_visitor_leaves_after_a_silent_bots_transfer_and_its_late_word() -> Scene:
+    scene = office("ann")
+    scene.ask("c1", bot="bot")
+    scene.transfer("c1")
+    scene.write("bot", "c1")
+    scene.leave("c1")
+    return scene
+
+
 def the_wait_is_too_long() -> Scene:
     scene = office()
     scene.ask("c1")
@@ -177,6 +186,12 @@ UNATTENDED, FAILED = "unattended", "bot_transfer_failed"
         (the_visitor_leaves_the_queue, "visitor_left", None, UNATTENDED),
         (the_visitor_ends_it_while_it_rings, "visitor_left", None, UNATTENDED),
         (the_visitor_leaves_a_silent_bot, "visitor_left", None, UNATTENDED),
+        (
+            the_visitor_leaves_after_a_silent_bots_transfer_and_its_late_word,
+            "visitor_left",
+            None,
+            UNATTENDED,
+        ),
         (the_wait_is_too_long, "no_reply", "timed_out", UNATTENDED),
         (the_bot_is_silent_too_long, "no_reply", "timed_out", UNATTENDED),
         (it_is_after_hours, "no_reply", "after_hours", UNATTENDED),
@@ -280,7 +295,9 @@ def test_the_lists_show_twenty_agents_and_count_all() -> None:
     assert missed.available_counts == {"at_start": 25, "at_missed": 25}
 
 
-@pytest.mark.parametrize(("email", "possible"), [("v@example.test", True), (None, False), ("", False)])
+@pytest.mark.parametrize(
+    ("email", "possible"), [("v@example.test", True), (None, False), ("", False), (" \t", False)]
+)
 @pytest.mark.parametrize("channel", ["web", "line", "email"])
 def test_a_reply_by_email_needs_an_address_whatever_the_channel(
     email: str | None, possible: bool, channel: str

@@ -1,5 +1,7 @@
 """Ring-all and automatic assignment."""
 
+import pytest
+
 from schemas import decisions as d
 from tests.router.scenes import Scene, office
 
@@ -36,6 +38,24 @@ def test_newcomers_join_the_same_offer_with_the_time_that_is_left() -> None:
     joined = scene.last(d.ChatOffered)
     assert (joined.offer_id, joined.expires_in_ms) == (offer_id, 5_000)
     assert scene.wait(5) == ["withdrawn c1 from ann+bob: timed_out", "offered c1 to ann+bob"]
+
+
+@pytest.mark.parametrize(
+    ("before_s", "after_s", "left_ms"), [(20.0, 60.0, 5_000), (20.0, 0.0, 5_000), (0.0, 20.0, None)]
+)
+def test_newcomers_are_asked_for_as_long_as_the_others_whatever_the_settings_say_now(
+    before_s: float, after_s: float, left_ms: int | None
+) -> None:
+    scene = office("ann", "bob", mode="ring_all", offer_timeout_s=before_s)
+    scene.presence("bob", "offline")
+    scene.ask("c1")
+    scene.department("ann", "bob", mode="ring_all", offer_timeout_s=after_s)
+    assert scene.at(15).presence("bob", "online") == ["offered c1 to bob"]
+    joined = scene.last(d.ChatOffered)
+    assert (joined.expires_in_ms, joined.expires_at is None) == (left_ms, left_ms is None)
+    assert scene.wait(5) == (
+        ["withdrawn c1 from ann+bob: timed_out", "offered c1 to ann+bob"] if left_ms else []
+    )
 
 
 def test_whom_the_relaxed_skills_admit_joins_the_open_ring_all() -> None:

@@ -55,6 +55,15 @@ def test_after_a_decline_the_agent_is_left_alone_for_the_cool_down() -> None:
     assert scene.last(d.ChatOffered).why.notes == ("everybody able was asked before",)
 
 
+def test_when_a_cool_down_is_over_nobody_joins_who_is_asked_alone() -> None:
+    scene = office("ann", "bob", max_chats=1, decline_cooldown_s=30.0, offer_timeout_s=100.0)
+    scene.ask("c1")
+    assert scene.decline("ann", "c1") == ["withdrawn c1 from ann: declined", "offered c1 to bob"]
+    scene.department("ann", "bob", "cyd", decline_cooldown_s=30.0, offer_timeout_s=100.0)
+    scene.agents("cyd")
+    assert scene.wait(31) == []
+
+
 def test_without_cool_down_the_only_agent_is_asked_again_at_once() -> None:
     scene = office("ann", decline_cooldown_s=0.0)
     scene.ask("c1")

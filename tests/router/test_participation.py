@@ -5,6 +5,7 @@ import pytest
 from schemas import decisions as d
 from schemas import events as e
 from schemas.types import Status, WithdrawReason
+from services.router.core.asking import UNANSWERED_MAX_S
 from services.router.core.participation import INVITED_MAX
 from tests.router.scenes import Scene, office
 from tests.router.test_properties import REFUSALS_ONLY, changed_by
@@ -87,6 +88,15 @@ def test_each_way_an_invitation_ends_in_vain(how: str, reason: WithdrawReason) -
     assert (scene.chat("c1").invite, scene.chat("c1").participant_ids) == (None, {})
     assert scene.join("c1", "bob")[0].startswith("refused")
     assert scene.wait(600) == []
+
+
+def test_where_nothing_ever_times_out_an_invitation_still_does() -> None:
+    scene = owned("bob", "eve")
+    scene.department("ann", offer_timeout_s=0.0)
+    scene.invite("c1", "ann", "bob")
+    assert scene.invite("c1", "ann", "eve") == ["refused: limit_exceeded"]
+    assert scene.wait(UNANSWERED_MAX_S) == ["withdrawn c1 from bob: timed_out"]
+    assert scene.invite("c1", "ann", "eve") == ["offered c1 to eve as invite"]
 
 
 @pytest.mark.parametrize("answer", ["accept", "decline"])

@@ -36,3 +36,16 @@ def test_an_id_that_was_stored_twice_stands_at_its_later_time() -> None:
     seen.restore("acme", [("a", 1), ("b", 2)])
     seen.restore("acme", [("a", SEEN_MS + 2)])
     assert list(seen.all()) == [("acme", "b", 2), ("acme", "a", SEEN_MS + 2)]
+
+
+def test_to_restore_an_id_that_came_again_costs_no_more_with_many_others() -> None:
+    """The chunk that it was forgotten in is the oldest stored, so it is found at once."""
+
+    def seconds(others: int) -> float:
+        seen, again = Seen(), [(str(number), SEEN_MS + number) for number in range(ROUND // 10)]
+        seen.restore("acme", [(str(number), number) for number in range(others)])
+        began_s = time.process_time()
+        seen.restore("acme", again)
+        return time.process_time() - began_s
+
+    assert seconds(SEEN_MAX) < TIMES_MAX * max(seconds(SEEN_MAX // 10) for _ in range(3))

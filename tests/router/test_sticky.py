@@ -136,8 +136,31 @@ def test_so_many_visitors_are_known_and_the_longest_unseen_go_first(monkeypatch:
 
 
 def test_a_ring_all_that_ends_leaves_the_others_who_wait_for_the_agent() -> None:
-    scene = known(mode="ring_all", channel_cost={"email": 2})
-    assert scene.ask("c1", visitor_id="vic") == ["offered c1 to bob"]
-    assert scene.ask("c2", visitor_id="vic", channel="email") == ["queued c2 in office at 2"]
-    assert scene.decline("bob", "c1") == ["withdrawn c1 from bob: declined", "offered c1 to ann"]
-    assert scene.leave("c2") == ["missed c2: visitor_left", "closed c2: missed"]
+    scene = known(mode="ring_all", channel_cost={"email": 2}, max_chats=2, busy=True)
+    assert scene.ask("c2", visitor_id="vic") == ["offered c2 to bob"]
+    assert scene.ask("c3", visitor_id="vic", channel="email") == ["queued c3 in office at 2"]
+    assert scene.decline("bob", "c2") == ["withdrawn c2 from bob: declined", "offered c2 to ann"]
+    assert scene.leave("c3") == ["missed c3: visitor_left", "closed c3: missed"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "routing", "bob"),
+    [
+        ({"channel": "email"}, {"channel_cost": {"email": 2}}, {"max_chats": 1}),
+        ({"skills": ("tax",)}, {}, {"max_chats": 2}),
+        (
+            {},
+            {"strategy": "tiers", "tiers": (e.Tier(("ann",), 0.0), e.Tier(("bob",), 60.0))},
+            {"max_chats": 2},
+        ),
+    ],
+    ids=["too costly", "lacks a skill", "tier closed"],
+)
+def test_nobody_waits_for_who_cannot_take_it(
+    request_: dict[str, Any], routing: dict[str, Any], bob: dict[str, Any]
+) -> None:
+    scene = known()
+    scene.department("ann", "bob", sticky="last_agent", sticky_wait_s=10.0, **routing)
+    scene.agent("ann", max_chats=2, skills={"tax": 1.0})
+    scene.agent("bob", **bob)
+    assert scene.at(100).ask("c1", visitor_id="vic", **request_) == ["offered c1 to ann"]

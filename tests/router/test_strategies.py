@@ -187,6 +187,46 @@ def test_without_relaxation_skills_stay_wanted() -> None:
     assert scene.agent("bob", skills={"art": 1.0}) == ["offered c1 to bob"]
 
 
+def test_skills_that_were_relaxed_stay_so_while_the_chat_goes_through_queues_and_hands() -> None:
+    scene = skilled(skills_relax_s=30.0, offer_timeout_s=15.0, first_reply_timeout_s=15.0)
+    scene.ask("c1", skills=("tax",))
+    scene.accept("cyd", "c1")
+    assert scene.wait(15) == ["unassigned c1 from cyd: no_first_reply", "offered c1 to cyd"]
+    assert scene.wait(15) == ["withdrawn c1 from cyd: timed_out", "offered c1 to ann"], "30 s since it came"
+    scene.accept("ann", "c1")
+    assert scene.wait(15) == ["unassigned c1 from ann: no_first_reply", "offered c1 to bob"]
+
+
+def test_a_bots_chat_has_its_skills_wanted_from_its_transfer_on() -> None:
+    scene = skilled(skills_relax_s=30.0)
+    scene.ask("c1", bot="bot", skills=("tax",))
+    assert scene.wait(60) == []
+    assert scene.transfer("c1") == ["offered c1 to cyd"]
+    assert scene.decline("cyd", "c1") == ["withdrawn c1 from cyd: declined"]
+    assert scene.wait(30) == ["offered c1 to ann"]
+
+
+def test_a_reopened_chat_has_its_skills_wanted_anew() -> None:
+    scene = skilled(skills_relax_s=30.0)
+    scene.ask("c1", skills=("tax",))
+    scene.leave("c1")
+    scene.wait(60)
+    assert scene.write("visitor", "c1") == ["reopened c1 as 2", "offered c1 to cyd"]
+
+
+@pytest.mark.parametrize(
+    ("after_s", "heard"), [(29, "refused: department_unavailable"), (30, "offered c1 to dan as transfer")]
+)
+def test_a_transfer_relaxes_skills_after_the_same_time(after_s: float, heard: str) -> None:
+    scene = skilled()
+    scene.department("dan", id="sales", skills_relax_s=30.0)
+    scene.agents("dan")
+    scene.at(100).ask("c1", bot="bot", skills=("tax",))
+    scene.at(200).transfer("c1")
+    scene.accept("cyd", "c1")
+    assert scene.at(200 + after_s).hand_on("c1", "cyd", to_department="sales") == [heard]
+
+
 @pytest.mark.parametrize("settings", [{"languages": ("ja",)}, {"skills": {"ja": 1.0}, "languages": ("ja",)}])
 def test_a_visitors_language_is_a_skill_where_somebody_lists_it(settings: dict[str, Any]) -> None:
     scene = office("ann", "bob")

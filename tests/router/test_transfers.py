@@ -8,6 +8,7 @@ from schemas import decisions as d
 from schemas import events as e
 from schemas.types import UnassignReason, WithdrawReason
 from services.router.changelog import Changelog
+from services.router.core.asking import UNANSWERED_MAX_S
 from services.router.core.partition import Partition
 from services.router.core.state import Chat
 from tests.router.scenes import Scene, office
@@ -228,6 +229,22 @@ def test_who_did_not_answer_is_rung_again_after_the_others_until_the_waiting_lim
     assert scene.wait(5) == ["withdrawn c1 from cyd: timed_out", "c1 not transferred to tax: timed_out"]
     assert is_as_before(scene.chat("c1"))
     assert scene.wait(600) == []
+
+
+@pytest.mark.parametrize("to", ["agent", "department"])
+def test_where_nothing_ever_times_out_a_transfer_still_has_an_end(to: str) -> None:
+    scene = owned("bob", offer_timeout_s=0.0, wait_timeout_s=0.0)
+    scene.department("bob", id=TAX, offer_timeout_s=0.0, wait_timeout_s=0.0)
+    if to == "agent":
+        scene.hand_on("c1", "ann", "bob")
+        heard = ["withdrawn c1 from bob: timed_out", "c1 not transferred to bob: timed_out"]
+    else:
+        scene.hand_on("c1", "ann", to_department=TAX)
+        heard = ["withdrawn c1 from bob: timed_out", "c1 not transferred to tax: timed_out"]
+    assert scene.last(d.ChatOffered).expires_in_ms == UNANSWERED_MAX_S * 1000
+    assert scene.wait(UNANSWERED_MAX_S - 1) == []
+    assert scene.wait(1) == heard
+    assert scene.hand_on("c1", "ann", "bob") == ["offered c1 to bob as transfer"]
 
 
 def test_the_owner_is_no_candidate_of_their_own_transfer() -> None:

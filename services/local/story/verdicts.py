@@ -10,7 +10,7 @@ from schemas.events import ChatTransferRequested
 from services.router.core import transfers
 from services.router.core.eligibility import (
     demand,
-    demand_at_age,
+    demand_at,
     expected_skills,
     has_skills,
     last_tier,
@@ -101,8 +101,7 @@ def judge_transfer(ws: Workspace, chat_id: str, agent_id: str, *, chosen: tuple[
     if absent is not None:
         return absent
     routing, index = department.settings.routing, ws.indexes[department.id]
-    age_s = (ws.clock_ms - chat.born_clock_ms) / 1000
-    wanted = demand_at_age(routing, chat, index.languages, age_s)
+    wanted = demand_at(routing, chat, index.languages, ws.clock_ms)
     stands = standing(wanted, agent, tiers_of(routing).get(agent_id, last_tier(routing)))
     if stands != "candidate":
         return _obstructed(ws, department, chat, agent, stands)

@@ -13,6 +13,9 @@ RING = "transfer_ring"
 LIMIT = "transfer"
 """The timer of a department's whole transfer."""
 INVITE = "invite"
+UNANSWERED_MAX_S = 120.0
+"""For how long a transfer or an invitation may go unanswered where the settings say for ever: its chat can have no other meanwhile.
+As long as a visitor waits by default (the contract, `wait_timeout_s`)."""
 
 
 def offered(ws: Workspace, fact: d.ChatOffered) -> None:
@@ -47,7 +50,8 @@ def _begin(ws: Workspace, chat: Chat) -> Transfer:
     assert isinstance(request, e.ChatTransferRequested), "a transfer begins with its request"
     transfer = Transfer(ws.now_ms, request.to_agent_id, request.to_department_id, request.message)
     if transfer.to_department_id is not None:
-        ws.arm(chat, LIMIT, ws.departments[transfer.to_department_id].settings.routing.wait_timeout_s)
+        routing = ws.departments[transfer.to_department_id].settings.routing
+        ws.arm(chat, LIMIT, routing.wait_timeout_s or UNANSWERED_MAX_S)
     chat.transfer = transfer
     ws.transferring[chat.id] = None
     return transfer

@@ -13,7 +13,8 @@ from schemas.events import (
     WorkspaceConfigured,
 )
 from services.router.core import entering, mail, membership
-from services.router.core.departments import choose, resolve
+from services.router.core.departments import choose, resolve_again
+from services.router.core.revisions import KNOWN_MISSED_S
 from services.router.core.state import Agent, Department, Rota, Workspace
 from services.router.core.timers import Agenda
 
@@ -44,6 +45,7 @@ def department_deleted(ws: Workspace, event: DepartmentDeleted) -> None:
     department = ws.departments.get(event.department_id)
     if department is None or department.removed or event.department_id == ws.default_id:
         return
+    _forget_departments(ws)
     before = tuple(dict.fromkeys(department.settings.agent_ids))
     department.removed = True
     membership.staff(ws, department, before)
@@ -51,18 +53,26 @@ def department_deleted(ws: Workspace, event: DepartmentDeleted) -> None:
     ws.touch(department)
 
 
+def _forget_departments(ws: Workspace) -> None:
+    """Drops those deleted before that no known chat is in any more: so there are never more of them than chats, and the last one."""
+    in_use = {chat.department_id for chat in ws.chats.values()}
+    for gone in [each for each in ws.departments.values() if each.removed and each.id not in in_use]:
+        ws.forget(ws.departments.pop(gone.id))
+        ws.forget(ws.rotas.pop(gone.id))
+        del ws.indexes[gone.id], ws.mail_plans[gone.id]
+
+
 def _settle(ws: Workspace, settings: DepartmentConfigured, *, configured: bool) -> None:
     department = ws.departments.get(settings.department_id)
     before: tuple[str, ...] = ()
-    if department is None:
+    if department is None or department.removed:
         department = Department(settings.department_id, settings)
         ws.departments[department.id] = department
         rota = ws.rotas[department.id] = Rota(department.id)
         ws.touch(rota)
     else:
-        before = () if department.removed else tuple(dict.fromkeys(department.settings.agent_ids))
+        before = tuple(dict.fromkeys(department.settings.agent_ids))
         department.settings = settings
-        department.removed = False
     department.configured = configured
     membership.staff(ws, department, before)
     ws.touch(department)
@@ -74,27 +84,31 @@ def _settle(ws: Workspace, settings: DepartmentConfigured, *, configured: bool) 
 
 
 def _move_waiting(ws: Workspace, department: Department) -> None:
-    """Waiting chats of a closed department go to the default one; their offers are withdrawn by `decide`."""
+    """Waiting chats of a closed department go to the default one, however long its queue; their offers are withdrawn by `decide`.
+
+    A bot's chat goes along, but one that was missed already stays with the department that missed it.
+    """
     for place in list(ws.indexes[department.id].waiting):
         chat = ws.chats[place.chat_id]
         ws.moved[chat.id] = None
-        entering.enter(ws, chat, resolve(ws, ws.default_id, by_visitor=False))
+        entering.enter(ws, chat, resolve_again(ws, department.id))
     for chat in ws.chats.values():
-        if chat.phase == "bot" and chat.department_id == department.id:
+        if chat.phase == "bot" and chat.department_id == department.id and chat.missed_reason is None:
             chat.department_id = choose(ws, ws.default_id, by_visitor=False).department_id
             ws.touch(chat)
 
 
 def agent_configured(ws: Workspace, event: AgentConfigured) -> None:
     """Takes an agent's settings."""
-    agent = ws.agents.get(event.agent_id)
+    agent = ws.agent(event.agent_id)
     if agent is None:
+        if event.agent_id in ws.agents:
+            forget_agent(ws, event.agent_id)
+            _uninvite(ws, event.agent_id)
         agent = ws.agents[event.agent_id] = Agent(event.agent_id, event)
     else:
-        if not agent.removed:
-            membership.leave_departments(ws, agent)
+        membership.leave_departments(ws, agent)
         agent.settings = event
-        agent.removed = False
     membership.join_departments(ws, agent)
 
 
@@ -110,7 +124,24 @@ def agent_deleted(ws: Workspace, event: AgentDeleted) -> None:
     ws.disarm_all(agent)
     agent.load -= sum(agent.wrap_ups.values())
     agent.wrap_ups.clear()
-    ws.touch(agent)
+    ws.arm(agent, "forget", KNOWN_MISSED_S)
+
+
+def forget_agent(ws: Workspace, agent_id: str) -> None:
+    """Drops a deleted agent: after as long as a missed chat is known, since chats name who served them; or as they come back anew."""
+    agent = ws.agents.pop(agent_id)
+    ws.disarm_all(agent)
+    for index in (ws.owned, ws.ringing, ws.joined):
+        index.pop(agent_id, None)
+    ws.forget(agent)
+
+
+def _uninvite(ws: Workspace, agent_id: str) -> None:
+    """Who comes back as somebody new may not join where they once were invited."""
+    for chat in ws.chats.values():
+        if agent_id in chat.invited_ids:
+            chat.invited_ids.remove(agent_id)
+            ws.touch(chat)
 
 
 def presence(ws: Workspace, event: AgentPresence) -> None:
@@ -143,6 +174,9 @@ def change_status(ws: Workspace, agent: Agent, status: str) -> None:
     before = agent.status
     agent.status = status  # type: ignore[assignment]
     membership.place_agent(ws, agent, roomier=before != "online")
+    if before == "online" != status:
+        membership.recheck_transfers(ws, agent)
+        membership.free_kept(ws, agent)
     if status == "offline":
         ws.disarm(agent, "heartbeat")
     for chat in entering.owned_chats(ws, agent.id):

@@ -1,6 +1,6 @@
 """What follows from an event: `decide` reads the state and returns decisions and notices, in order.
 
-The one rule: it writes nothing. A refusal is a decision; "nothing to do" is ().
+The one rule: it writes nothing but what it has looked at in vain. A refusal is a decision; "nothing to do" is ().
 """
 
 from typing import Final, NamedTuple, assert_never
@@ -19,9 +19,8 @@ from services.router.core import (
     staffing,
     transfers,
 )
-from services.router.core.blocking import is_blocked
 from services.router.core.endings import End
-from services.router.core.permissions import may_end, speaks
+from services.router.core.permissions import bar, may_end, speaks
 from services.router.core.refusals import refuse
 from services.router.core.state import Agent, Chat, Emission, Offer, Workspace
 from services.router.core.timers import DeadlineReached
@@ -124,14 +123,13 @@ def _drained(ws: Workspace) -> tuple[Emission, ...]:
 
 def _requested(ws: Workspace, event: e.ChatRequested) -> tuple[Emission, ...]:
     """Refusals only: an accepted chat is placed by the drain."""
-    chat = ws.chats.get(event.chat_id)
     if ws.accepted == event.chat_id:
         return ()
-    if chat is not None:
+    if event.chat_id in ws.chats:
         return (refuse(ws, "chat_already_exists", "the chat id is in use", subject=event.chat_id),)
-    if is_blocked(ws, event.visitor.ip):
-        return (refuse(ws, "visitor_blocked", "the visitor's address is blocked", subject=event.chat_id),)
-    return (refuse(ws, "channel_disabled", f"channel {event.channel} is off", subject=event.chat_id),)
+    barred = bar(ws, event.visitor.ip, event.channel)
+    assert barred is not None, "every other request is accepted"
+    return (refuse(ws, *barred, subject=event.chat_id),)
 
 
 def _message(ws: Workspace, event: e.ChatMessage) -> tuple[Emission, ...]:
@@ -150,8 +148,8 @@ def _message(ws: Workspace, event: e.ChatMessage) -> tuple[Emission, ...]:
         if monitoring.matched(chat, agent.id):  # a refusal that named the chat would betray the watch
             return (refuse(ws, "not_permitted", "the agent may not write to the visitor"),)
         return (refuse(ws, "not_owner", "the agent does not own the chat", subject=event.chat_id),)
-    if sender.kind == "visitor" and not chat.live and chat.inbox in ("open", "assigned"):
-        return (d.ChatReopened(chat_id=chat.id, revision=chat.revision + 1),)
+    if sender.kind == "visitor" and not event.internal and not chat.live and chat.inbox in inbox.IN_WORK:
+        return inbox.visitor_wrote(ws, chat)
     return ()
 
 

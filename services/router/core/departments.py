@@ -7,7 +7,7 @@ see one answer.
 from typing import Literal
 
 from schemas.frozen import dataclass
-from schemas.types import MissedDetail
+from schemas.types import Channel, MissedDetail
 from services.router.core import hours
 from services.router.core.state import Department, Workspace
 
@@ -47,6 +47,19 @@ def choose(ws: Workspace, wanted: str | None, *, by_visitor: bool) -> Entry:
     return Entry(department.id, None, notes)
 
 
+def resolve_again(ws: Workspace, department_id: str) -> Entry:
+    """The department for a chat that was taken in before: its own, whatever its queue's length or hours; only a closed one sends it on."""
+    entry = choose(ws, department_id, by_visitor=False)
+    if ws.departments[entry.department_id].open:
+        return entry
+    return Entry(entry.department_id, "department_unavailable", entry.notes)
+
+
+def cost(department: Department, channel: Channel) -> int:
+    """What a chat of a channel takes of an agent's room; fixed as it enters a queue, and kept by whoever has it from there."""
+    return department.settings.routing.channel_cost.get(channel, 1)
+
+
 def _reachable(ws: Workspace, wanted: str | None, *, by_visitor: bool) -> tuple[Department, tuple[str, ...]]:
     default = ws.departments[ws.default_id]
     if wanted is None:
@@ -79,12 +92,14 @@ def within_hours(ws: Workspace, department: Department) -> bool:
 
 
 def _overflow(ws: Workspace, start: Department) -> Department | None:
-    """The first department down the chain that has no obstacle."""
+    """The first department down the chain that has no obstacle. No chain leads from public ones to private ones, which only receive transfers."""
     passed = [start.id]
     department = start
     for _ in range(OVERFLOW_HOPS_MAX):
         target = ws.departments.get(department.settings.routing.overflow_department_id or "")
         if target is None or not target.open or target.id in passed:
+            return None
+        if target.settings.visibility == "private" and start.settings.visibility == "public":
             return None
         if _obstacle(ws, target) is None:
             return target

@@ -12,21 +12,35 @@ _ALL_TIERS = 1_000_000
 
 def demand(routing: Routing, chat: Chat) -> Demand:
     """What a chat asks of an agent of a department with these settings, at this moment."""
-    tiered = routing.strategy == "tiers" and routing.tiers
-    return Demand(
-        chat.cost, () if chat.relaxed else chat.wanted_skills, chat.tiers_open if tiered else _ALL_TIERS
-    )
+    return _demand(routing, chat, () if chat.relaxed else chat.wanted_skills, chat.tiers_open)
 
 
-def demand_at_age(routing: Routing, chat: Chat, languages: dict[str, int], age_s: float) -> Demand:
-    """What a chat would ask of an agent of a department that it does not wait in, having waited somewhere for so long."""
-    relaxed = 0 < routing.skills_relax_s <= age_s
-    tiered = routing.strategy == "tiers" and routing.tiers
-    return Demand(
-        chat.cost,
-        () if relaxed else expected_skills(chat, languages),
-        open_tiers(routing, age_s) if tiered else _ALL_TIERS,
-    )
+def demand_at(routing: Routing, chat: Chat, languages: dict[str, int], clock_ms: int) -> Demand:
+    """What a chat would ask of an agent of a department that it does not wait in."""
+    skills = () if is_relaxed(routing, sought_s(chat, clock_ms)) else expected_skills(chat, languages)
+    return _demand(routing, chat, skills, open_tiers(routing, age_s(chat, clock_ms)))
+
+
+def _demand(routing: Routing, chat: Chat, skills: tuple[str, ...], tiers: int) -> Demand:
+    """The same wishes make the same demand, in whatever order they are named."""
+    if len(skills) > 1:
+        skills = tuple(sorted({*skills}))
+    return Demand(chat.cost, skills, tiers if routing.strategy == "tiers" and routing.tiers else _ALL_TIERS)
+
+
+def age_s(chat: Chat, clock_ms: int) -> float:
+    """How old a chat is: tiers open by that."""
+    return (clock_ms - chat.born_clock_ms) / 1000
+
+
+def sought_s(chat: Chat, clock_ms: int) -> float:
+    """For how long people have been sought for a chat's revision, in all its queues and hands: skills are relaxed by that."""
+    return (clock_ms - chat.sought_clock_ms) / 1000
+
+
+def is_relaxed(routing: Routing, seconds: float) -> bool:
+    """Whether a chat for which people have been sought for so long may go to anybody of the department; 0 in the settings: never."""
+    return 0 < routing.skills_relax_s <= seconds
 
 
 def expected_skills(chat: Chat, languages: dict[str, int]) -> tuple[str, ...]:
@@ -49,6 +63,12 @@ def standing(wanted: Demand, agent: Agent, tier: int) -> Standing:
     if agent.room < wanted.cost:
         return "full"
     return "candidate" if tier < wanted.tiers else "tier_closed"
+
+
+def is_able(wanted: Demand, agent: Agent, tier: int) -> bool:
+    """Whether an agent of tier `tier` could take a chat with this demand if they had nothing else to do."""
+    capable = agent.settings.max_chats >= wanted.cost and has_skills(wanted.skills, agent)
+    return capable and tier < wanted.tiers
 
 
 def has_skills(skills: tuple[str, ...], agent: Agent) -> bool:

@@ -35,7 +35,7 @@ def end(ws: Workspace, chat: Chat, how: End) -> Ending:
         return (*withdraw_all(chat, how.withdraw), _closed(ws, chat, "missed", how.by))
     if chat.agent_replied:
         return (*withdraw_all(chat, how.withdraw), _closed(ws, chat, "handled", how.by))
-    if chat.bot_replied and not (chat.transfer_requested or chat.assigned_once):
+    if chat.bot_replied and chat.bots_alone:
         return (*withdraw_all(chat, how.withdraw), _closed(ws, chat, "handled_by_bot", how.by))
     transfer: BotTransferFailure = "visitor_left" if how.visitor else "no_answer"
     return miss(ws, chat, how=how, transfer=transfer)
@@ -102,7 +102,7 @@ def _reason(
         return ("transfer_declined" if only_refused else "transfer_not_attended"), None
     if chat.assigned_once:
         return "no_agent_message", None
-    if how is not None and how.visitor and not chat.bot_replied:
+    if how is not None and how.visitor:
         return "visitor_left", None
     return "no_reply", detail
 
@@ -131,7 +131,7 @@ def _missed(ws: Workspace, chat: Chat, reason: MissedReason, detail: MissedDetai
         available_at_start=chat.start_agents,
         available_at_missed=available(ws, department.id),
         available_counts={"at_start": chat.start_count, "at_missed": len(index.with_room)},
-        reply_by_email=bool(chat.visitor.email),
+        reply_by_email=mail.address_of(chat.visitor) is not None,
         why=d.Why(
             rule=f"missed/{reason}",
             others={name: counts[name] for name in ("offline", "away", "full") if counts[name]},
@@ -182,7 +182,7 @@ def _closed(
         ended_by=by,
         started_at=from_ms(chat.started_ms),
         ended_at=from_ms(ws.now_ms),
-        agents=tuple(card(ws.agents[agent_id]) for agent_id in chat.served_ids),
+        agents=tuple(card(ws.agents[agent_id]) for agent_id in chat.served_ids if agent_id in ws.agents),
         department=d.DepartmentRef(department.id, department.settings.name),
         visitor=chat.visitor,
         email=mail.plan(ws, department),

@@ -7,8 +7,17 @@ from itertools import islice
 
 from schemas.decisions import AvailableAgent
 from services.router.core import membership
-from services.router.core.departments import Entry
-from services.router.core.eligibility import expected_skills, open_tiers
+from services.router.core.departments import Entry, cost
+from services.router.core.eligibility import (
+    age_s,
+    demand,
+    expected_skills,
+    is_able,
+    is_relaxed,
+    last_tier,
+    open_tiers,
+    sought_s,
+)
 from services.router.core.state import Chat, Department, Phase, Workspace
 
 AVAILABLE_SHOWN_MAX = 20
@@ -53,6 +62,7 @@ def enter(ws: Workspace, chat: Chat, entry: Entry) -> None:
     chat.turned_away = None if chat.agent_replied else entry.turned_away
     chat.entry_notes = entry.notes
     chat.entered_ms = ws.now_ms
+    _weigh(ws, chat, department)
     _expect_skills(ws, chat, department)
     _open_tiers(ws, chat, department)
     _expect_last_agent(ws, chat, department)
@@ -71,20 +81,30 @@ def restart_waiting(ws: Workspace, chat: Chat) -> None:
         ws.arm(chat, "wait", ws.departments[chat.department_id].settings.routing.wait_timeout_s)
 
 
+def _weigh(ws: Workspace, chat: Chat, department: Department) -> None:
+    """Fixes what the chat costs; who is still asked for it, as its department closes, carries the new cost until they are not."""
+    before, chat.cost = chat.cost, cost(department, chat.channel)
+    for offer in chat.offers:
+        for agent_id in offer.agent_ids if offer.takes_room else ():
+            agent = ws.agents[agent_id]
+            agent.load += chat.cost - before
+            membership.place_agent(ws, agent, roomier=chat.cost < before)
+
+
 def _expect_skills(ws: Workspace, chat: Chat, department: Department) -> None:
     """The skills a candidate must have until they are relaxed: those asked for, and the visitor's language where one speaks it."""
+    routing, passed_s = department.settings.routing, sought_s(chat, ws.clock_ms)
     chat.wanted_skills = expected_skills(chat, ws.indexes[department.id].languages)
-    chat.relaxed = not chat.wanted_skills
-    if chat.wanted_skills:
-        ws.arm(chat, "relax", department.settings.routing.skills_relax_s)
+    chat.relaxed = not chat.wanted_skills or is_relaxed(routing, passed_s)
+    ws.arm(chat, "relax", 0 if chat.relaxed else routing.skills_relax_s - passed_s)
 
 
 def _open_tiers(ws: Workspace, chat: Chat, department: Department) -> None:
     """Opens the tiers that the chat is old enough for, and waits for the next."""
     routing = department.settings.routing
-    age_s = (ws.clock_ms - chat.born_clock_ms) / 1000
-    chat.tiers_open = open_tiers(routing, age_s)
-    later = [tier.after_s - age_s for tier in routing.tiers if tier.after_s > age_s]
+    passed_s = age_s(chat, ws.clock_ms)
+    chat.tiers_open = open_tiers(routing, passed_s)
+    later = [tier.after_s - passed_s for tier in routing.tiers if tier.after_s > passed_s]
     if later and routing.strategy == "tiers":
         ws.arm(chat, "tier", min(later))
     else:
@@ -92,17 +112,20 @@ def _open_tiers(ws: Workspace, chat: Chat, department: Department) -> None:
 
 
 def _expect_last_agent(ws: Workspace, chat: Chat, department: Department) -> None:
-    """Where the department is sticky, the agent whom the visitor had here last is waited for, if they are online.
+    """Where the department is sticky, the agent whom the visitor had here last is waited for, if they are online and able.
 
     Who has no time to wait for gets the chat only if they can take it at once: the timer is the shortest there is.
     """
-    routing = department.settings.routing
+    routing, index = department.settings.routing, ws.indexes[department.id]
     chat.sticky_id = None
+    ws.disarm(chat, "sticky")
     if routing.sticky != "last_agent":
         return
     agent_id = ws.last_agents.of(department.id, chat.visitor.visitor_id, now_ms=ws.now_ms)
     agent = ws.agent(agent_id)
-    if agent is None or ws.indexes[department.id].categories.get(agent.id) not in ("full", "room"):
+    if agent is None or index.categories.get(agent.id) not in ("full", "room"):
+        return
+    if not is_able(demand(routing, chat), agent, index.tiers.get(agent.id, last_tier(routing))):
         return
     if agent.id in chat.asked or (not routing.sticky_wait_s and agent.room < chat.cost):
         return

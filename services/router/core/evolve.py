@@ -7,8 +7,8 @@ from schemas import decisions as d
 from schemas import events as e
 from schemas import notices as n
 from services.router.core import asking, blocking, configuring, entering, membership, monitoring, revisions
-from services.router.core.departments import Entry, choose, resolve
-from services.router.core.permissions import may_end, speaks
+from services.router.core.departments import choose, cost, resolve, resolve_again
+from services.router.core.permissions import bar, may_end, speaks
 from services.router.core.state import Chat, Offer, Workspace
 from services.router.core.timers import DeadlineReached
 
@@ -118,17 +118,14 @@ def _block(ws: Workspace, event: e.VisitorIpBlocked) -> None:
 
 def _requested(ws: Workspace, event: e.ChatRequested) -> None:
     """A new chat, unless its id is in use, its address is blocked or its channel is off: `decide` refuses those."""
-    if (
-        event.chat_id in ws.chats
-        or blocking.is_blocked(ws, event.visitor.ip)
-        or event.channel not in ws.profile.settings.channels
-    ):
+    if event.chat_id in ws.chats or bar(ws, event.visitor.ip, event.channel) is not None:
         return
     if event.bot_id is None:
         entry = resolve(ws, event.department_id, by_visitor=True)
     else:
         entry = choose(ws, event.department_id, by_visitor=True)
-    routing = ws.departments[entry.department_id].settings.routing
+    department = ws.departments[entry.department_id]
+    routing = department.settings.routing
     head_start_s = routing.priority_head_start_s.get(event.priority, 0) if event.priority else 0
     chat = Chat(
         id=event.chat_id,
@@ -137,11 +134,12 @@ def _requested(ws: Workspace, event: e.ChatRequested) -> None:
         started_ms=ws.now_ms,
         entered_ms=ws.now_ms,
         born_clock_ms=ws.clock_ms,
+        sought_clock_ms=ws.clock_ms,
         channel=event.channel,
         question=event.question,
         visitor=event.visitor,
         department_id=entry.department_id,
-        cost=routing.channel_cost.get(event.channel, 1),
+        cost=cost(department, event.channel),
         age_ms=ws.now_ms - round(head_start_s * 1000),
         bot_id=event.bot_id,
         skills=event.skills,
@@ -153,30 +151,24 @@ def _requested(ws: Workspace, event: e.ChatRequested) -> None:
     if event.bot_id is None:
         entering.enter(ws, chat, entry)
     else:
-        chat.entry_notes = entry.notes
-        entering.restart_waiting(ws, chat)
-        ws.touch(chat)
+        revisions.enter_for_bot(ws, chat, entry)
 
 
 def _message(ws: Workspace, event: e.ChatMessage) -> None:
-    """Who wrote tells what it changes: a reply stops the waiting limit, a visitor's message a delayed end."""
+    """Who wrote tells what it changes: a reply stops the waiting limit, a visitor's message a delayed end; an internal one nothing."""
     chat = ws.chats.get(event.chat_id)
-    if chat is None:
+    if chat is None or not chat.live or event.internal:
         return
     sender = event.sender
-    if sender.kind == "visitor" and chat.visitor_gone:
-        _visitor_is(ws, chat.id, gone=False)
-    if not chat.live:
-        return
     if sender.kind == "visitor" and chat.ending_by is not None:
         ws.disarm(chat, "end")
         chat.ending_by = None
-    elif sender.kind == "bot" and chat.bot_id is not None and not event.internal:
+    elif sender.kind == "bot" and chat.bot_id is not None and sender.id in (None, chat.bot_id):
         if chat.phase == "bot" and not chat.bot_replied:
             ws.disarm(chat, "wait")
         chat.bot_replied = True
         ws.touch(chat)
-    elif sender.kind == "agent" and not event.internal and sender.id is not None:
+    elif sender.kind == "agent" and sender.id is not None:
         _agent_message(ws, chat, sender.id)
     if chat.phase == "bot":
         ws.arm(chat, "idle", ws.departments[chat.department_id].settings.routing.idle_close_s)
@@ -238,10 +230,13 @@ def _end_later(ws: Workspace, event: e.ChatEndRequested) -> None:
 def _deadline(ws: Workspace, due: DeadlineReached) -> None:
     """What a deadline opens; what it ends is decided."""
     if due.scope == "agent":
-        if due.kind == "wrap_up":
-            entering.end_wrap_up(ws, due.subject, due.argument)
-        else:
-            configuring.change_status(ws, ws.agents[due.subject], "offline")
+        match due.kind:
+            case "wrap_up":
+                entering.end_wrap_up(ws, due.subject, due.argument)
+            case "forget":
+                configuring.forget_agent(ws, due.subject)
+            case _:
+                configuring.change_status(ws, ws.agents[due.subject], "offline")
         return
     chat = ws.chats[due.subject]
     match due.kind:
@@ -391,12 +386,4 @@ def _unassigned(ws: Workspace, fact: d.ChatUnassigned) -> None:
     asking.drop_transfer(ws, chat)
     if fact.reason == "no_first_reply":
         asking.note(chat.asked, fact.agent_id, "no_reply")
-    entering.enter(ws, chat, _resolve_again(ws, chat))
-
-
-def _resolve_again(ws: Workspace, chat: Chat) -> Entry:
-    """A chat that an agent had goes back to its own department's queue, whatever its length or hours; only a closed one sends it on."""
-    entry = choose(ws, chat.department_id, by_visitor=False)
-    if ws.departments[entry.department_id].open:
-        return entry
-    return Entry(entry.department_id, "department_unavailable", entry.notes)
+    entering.enter(ws, chat, resolve_again(ws, chat.department_id))

@@ -12,9 +12,10 @@ from schemas import notices as n
 from schemas.types import MissedStatus
 from services.router.core import endings, mail
 from services.router.core.ids import mint
-from services.router.core.permissions import refuse_work
+from services.router.core.permissions import bar, refuse_work
 from services.router.core.refusals import refuse
-from services.router.core.state import Chat, Emission, Workspace
+from services.router.core.revisions import taker
+from services.router.core.state import Agent, Chat, Emission, Workspace
 
 Decided = tuple[Emission, ...]
 IN_WORK: tuple[MissedStatus, ...] = ("open", "assigned")
@@ -33,12 +34,24 @@ def put_away(ws: Workspace, event: e.MissedCloseRequested | e.MissedDeleteReques
     return _each(_put_away(ws, event, chat_id, status) for chat_id in dict.fromkeys(event.chat_ids))
 
 
+def visitor_wrote(ws: Workspace, chat: Chat) -> Decided:
+    """A missed chat opens again, unless its visitor may chat no more; the agent it was assigned to goes on with it, if they can."""
+    barred = bar(ws, chat.visitor.ip, chat.channel)
+    if barred is not None:
+        return (refuse(ws, *barred, subject=chat.id),)
+    agent = taker(ws, chat)
+    if agent is not None:
+        return _go_on(chat, agent, "assigned in the missed inbox")
+    return (d.ChatReopened(chat_id=chat.id, revision=chat.revision + 1),)
+
+
 def reply(ws: Workspace, event: e.MissedReplyRequested) -> Decided:
     """The mail to the visitor, from the department's address and in copy to whom the department names."""
     chat = _missed_chat(ws, event.chat_id, event.by_agent_id, among=ANSWERABLE)
     if isinstance(chat, d.RequestRefused):
         return (chat,)
-    if not chat.visitor.email:
+    address = mail.address_of(chat.visitor)
+    if address is None:
         return (
             refuse(ws, "visitor_email_unknown", "the visitor's e-mail is not known", subject=event.chat_id),
         )
@@ -49,7 +62,7 @@ def reply(ws: Workspace, event: e.MissedReplyRequested) -> Decided:
             chat_id=chat.id,
             agent=endings.card(ws.agents[event.by_agent_id]),
             department=d.DepartmentRef(department.id, department.settings.name),
-            letter=mail.letter(ws, department, (chat.visitor.email,), cc=mail.plan(ws, department).cc),
+            letter=mail.letter(ws, department, (address,), cc=mail.plan(ws, department).cc),
             visitor=chat.visitor,
             question=chat.question,
             text=event.text,
@@ -90,6 +103,12 @@ def _assign(ws: Workspace, event: e.MissedAssignRequested, chat_id: str) -> Deci
     return (
         updated,
         *(endings.close_missed(ws, chat, "agent") if chat.live else ()),
+        *_go_on(chat, agent, f"assigned by {event.by_agent_id}"),
+    )
+
+
+def _go_on(chat: Chat, agent: Agent, note: str) -> Decided:
+    return (
         d.ChatReopened(chat_id=chat.id, revision=chat.revision + 1),
         d.ChatAssigned(
             chat_id=chat.id,
@@ -98,7 +117,7 @@ def _assign(ws: Workspace, event: e.MissedAssignRequested, chat_id: str) -> Deci
             by="manual",
             waited_ms=0,
             generation=chat.generation + 1,
-            why=d.Why(rule="manual", notes=(f"assigned by {event.by_agent_id}",)),
+            why=d.Why(rule="manual", notes=(note,)),
         ),
     )
 

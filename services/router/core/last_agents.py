@@ -3,6 +3,7 @@
 The one rule: what is forgotten depends on log time and count alone, so every run forgets alike.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -25,7 +26,7 @@ class LastAgents:
     """The last agents of one workspace, the longest unseen visitor first."""
 
     def __init__(self) -> None:
-        self._by_id: dict[str, LastAgent] = {}
+        self._by_id: OrderedDict[str, LastAgent] = OrderedDict()
 
     def of(self, department_id: str, visitor_id: str, *, now_ms: int) -> str | None:
         """The agent's id, unless there was none within the last 30 days."""
@@ -40,12 +41,8 @@ class LastAgents:
         self._by_id.pop(entry.id, None)
         self._by_id[entry.id] = entry
         forgotten: list[LastAgent] = []
-        for oldest in self._by_id.values():
-            if len(self._by_id) - len(forgotten) <= VISITORS_MAX and oldest.at_ms + KNOWN_MS >= at_ms:
-                break
-            forgotten.append(oldest)
-        for old in forgotten:
-            del self._by_id[old.id]
+        while len(self._by_id) > VISITORS_MAX or next(iter(self._by_id.values())).at_ms + KNOWN_MS < at_ms:
+            forgotten.append(self._by_id.popitem(last=False)[1])
         return entry, forgotten
 
     def take(self, entry: LastAgent) -> None:
@@ -54,7 +51,7 @@ class LastAgents:
 
     def rebuild(self) -> None:
         """Puts what was stored into its order."""
-        self._by_id = dict(sorted(self._by_id.items(), key=lambda item: item[1].sequence))
+        self._by_id = OrderedDict(sorted(self._by_id.items(), key=lambda item: item[1].sequence))
 
     def __iter__(self) -> Iterator[LastAgent]:
         return iter(self._by_id.values())

@@ -4,7 +4,7 @@ The one rule: a kind is on only when it is enabled and has an address; the notif
 """
 
 from schemas.decisions import MailPlan
-from schemas.events import MailSwitch
+from schemas.events import MailSwitch, Visitor
 from schemas.notices import Letter
 from services.router.core.state import Department, Workspace
 
@@ -15,6 +15,11 @@ def _addresses(switch: MailSwitch) -> tuple[str, ...]:
         return ()
     parts = (part.strip() for part in switch.addresses.split(","))
     return tuple(dict.fromkeys(part for part in parts if part))
+
+
+def address_of(visitor: Visitor) -> str | None:
+    """A visitor's address; None where none is known. What is blank is none."""
+    return (visitor.email or "").strip() or None
 
 
 def plan(ws: Workspace, department: Department) -> MailPlan:

@@ -5,6 +5,7 @@ and `queue` after. What became possible by the change is noted there for the dra
 """
 
 from bisect import insort
+from heapq import heappush
 
 from services.router.core import blocking, mail, monitoring
 from services.router.core.eligibility import demand, last_tier, standing, tiers_of
@@ -41,15 +42,14 @@ def pool(ws: Workspace, department: Department, wanted: Demand) -> Pool:
     """The agents of a department as they stand to a demand now."""
     index = ws.indexes[department.id]
     found = index.pool(wanted)
-    if found.behind:
+    if found.up_to != index.changes:
         last = last_tier(department.settings.routing)
-        for agent_id in found.behind:
-            agent = ws.agents[agent_id]
-            tier = index.tiers.get(agent_id, last)
-            online = index.categories.get(agent_id) in ("full", "room")
-            stands = standing(wanted, agent, tier) if online else None
-            found.put(agent_id, stands, rank(department, agent, tier))
-        found.behind.clear()
+        for agent_id in index.missed_by(found):
+            if index.categories.get(agent_id) in ("full", "room"):
+                agent, tier = ws.agents[agent_id], index.tiers.get(agent_id, last)
+                found.put(agent_id, standing(wanted, agent, tier), rank(department, agent, tier))
+            else:
+                found.put(agent_id, None, ())
     return found
 
 
@@ -63,14 +63,12 @@ def place_agent(ws: Workspace, agent: Agent, *, roomier: bool = False) -> None:
     departments = ws.departments_of.get(agent.id, ())
     for department_id in departments:
         ws.indexes[department_id].put(agent.id, now)
-    if now in ("offline", "away"):
-        recheck_transfers(ws, agent)
-        free_kept(ws, agent)
     if now != "room":
         ws.open_agents.pop(agent.id, None)
     elif roomier:
         ws.open_agents[agent.id] = None
         for department_id in departments:
+            ws.indexes[department_id].times_roomier += 1
             ws.open_departments[department_id] = None
 
 
@@ -102,6 +100,8 @@ def staff(ws: Workspace, department: Department, before: tuple[str, ...]) -> Non
     """Makes a department's index anew after its settings changed; `before`: who was in it."""
     for agent_id in before:
         ws.departments_of[agent_id].remove(department.id)
+        if not ws.departments_of[agent_id]:
+            del ws.departments_of[agent_id]
     ws.mail_plans[department.id] = mail.resolve(ws, department)
     old = ws.indexes.get(department.id)
     index = ws.indexes[department.id] = DepartmentIndex()
@@ -160,30 +160,35 @@ def queue(ws: Workspace, chat: Chat) -> None:
     """Enters a waiting chat among those that can be given to somebody, by what it asks for."""
     line = _line(ws, chat)
     if line is not None:
-        insort(line, place_of(chat))
+        if isinstance(line, Pool):
+            ws.indexes[chat.department_id].enter(line, place_of(chat))
+        else:
+            insort(line, place_of(chat))
         reconsider(ws, chat)
 
 
 def reconsider(ws: Workspace, chat: Chat) -> None:
     """Has the drain look at a chat that waits: somebody may have become a candidate for it."""
-    if chat.offer is None and chat.sticky_id is None:
-        ws.open_departments[chat.department_id] = None
-    else:
+    if chat.offer is None:
+        heappush(ws.open_places, place_of(chat))
+    elif chat.offer.ring_all:
         ws.open_chats[chat.id] = None
 
 
 def unqueue(ws: Workspace, chat: Chat) -> None:
     """Takes a waiting chat out from among those, before what it asks for or its offer changes."""
     line = _line(ws, chat)
-    if line is not None:
+    if isinstance(line, Pool):
+        ws.indexes[chat.department_id].leave(line, place_of(chat))
+    elif line is not None:
         take_out(line, place_of(chat))
         ws.open_chats.pop(chat.id, None)
         if not line and chat.offer is None and chat.sticky_id is not None:
             ws.indexes[chat.department_id].kept.pop(chat.sticky_id, None)
 
 
-def _line(ws: Workspace, chat: Chat) -> list[Place] | None:
-    """The list that a waiting chat stands in; None while its offer can't take anybody else, and for one that does not wait."""
+def _line(ws: Workspace, chat: Chat) -> Pool | list[Place] | None:
+    """The queue that a waiting chat stands in; None while its offer can't take anybody else, and for one that does not wait."""
     if not waits(chat):
         return None
     index = ws.indexes[chat.department_id]
@@ -192,7 +197,7 @@ def _line(ws: Workspace, chat: Chat) -> list[Place] | None:
         return index.ringing if offer.ring_all and len(offer.agent_ids) < RING_ALL_MAX else None
     if chat.sticky_id is not None:
         return index.kept.setdefault(chat.sticky_id, [])
-    return index.pool(demand(ws.departments[chat.department_id].settings.routing, chat)).queue
+    return index.pool(demand(ws.departments[chat.department_id].settings.routing, chat))
 
 
 def free(ws: Workspace, chat: Chat) -> None:

@@ -20,19 +20,20 @@ def offer(
     why: Why,
     message: str | None = None,
 ) -> ChatOffered:
-    """A new offer, or newcomers to one that rings all. `rings_s`: how long it rings in all; 0 is for ever."""
+    """A new offer, or newcomers to one that rings all, which end with the others. `rings_s`: how long a new one rings; 0 is for ever."""
     joins = chat.offer if kind in ("new", "bot_transfer") else None
-    armed = None if joins is None else chat.timers.get("offer")
-    rings_ms = round(rings_s * 1000)
-    left_ms = rings_ms if armed is None else max(0, armed[0] - ws.clock_ms)
+    left_ms = round(rings_s * 1000) or None
+    if joins is not None:
+        armed = chat.timers.get("offer")
+        left_ms = None if armed is None else max(0, armed[0] - ws.clock_ms)
     return ChatOffered(
         chat_id=chat.id,
         offer_id=mint(ws.id, ws.cause, f"offer/{chat.id}/{chat.offers_made}") if joins is None else joins.id,
         agent_ids=tuple(agent.id for agent in agents),
         kind=kind,
         why=why,
-        expires_at=from_ms(ws.now_ms + left_ms) if rings_ms else None,
-        expires_in_ms=left_ms if rings_ms else None,
+        expires_at=None if left_ms is None else from_ms(ws.now_ms + left_ms),
+        expires_in_ms=left_ms,
         silent_agent_ids=tuple(agent.id for agent in agents if not agent.sound),
         message=message,
     )

@@ -6,6 +6,7 @@ The one rule: a participant speaks to the visitor, a monitor is heard by agents 
 from schemas import decisions as d
 from schemas.events import ChatInviteRequested, ChatJoinRequested, ParticipantLeaveRequested
 from services.router.core import monitoring
+from services.router.core.asking import UNANSWERED_MAX_S
 from services.router.core.offers import offer, withdraw
 from services.router.core.permissions import steered
 from services.router.core.refusals import refuse
@@ -28,7 +29,7 @@ def invited(ws: Workspace, event: ChatInviteRequested) -> tuple[Emission, ...]:
     takes_part = agent.id == chat.owner_id or chat.participant_ids.get(agent.id) == "participant"
     if takes_part or agent.status != "online":
         return (refuse(ws, "agent_unavailable", "the agent can't be asked now", subject=chat.id),)
-    rings_s = ws.departments[chat.department_id].settings.routing.offer_timeout_s
+    rings_s = ws.departments[chat.department_id].settings.routing.offer_timeout_s or UNANSWERED_MAX_S
     why = d.Why(rule="invited")
     return (offer(ws, chat, [agent], kind="invite", rings_s=rings_s, why=why, message=event.message),)
 

@@ -5,7 +5,8 @@ The one rule: a permission is a question about the state as it is; asking change
 
 from schemas.decisions import RequestRefused
 from schemas.events import By
-from schemas.types import Role
+from schemas.types import Channel, RefusalCode, Role
+from services.router.core.blocking import is_blocked
 from services.router.core.refusals import refuse
 from services.router.core.state import Agent, Chat, Workspace
 
@@ -15,6 +16,15 @@ MAY_WATCH: dict[Role, tuple[Role, ...]] = {
     "agent": (),
 }
 """Whose chats a monitor's owner may watch, by roles. No role watches itself, so nobody watches themselves."""
+
+
+def bar(ws: Workspace, ip: str | None, channel: Channel) -> tuple[RefusalCode, str] | None:
+    """Why a visitor may not begin a chat, or open a missed one again; None if they may. A live one goes on."""
+    if is_blocked(ws, ip):
+        return "visitor_blocked", "the visitor's address is blocked"
+    if channel not in ws.profile.settings.channels:
+        return "channel_disabled", f"channel {channel} is off"
+    return None
 
 
 def may_watch(owner: Agent, watched: Agent) -> bool:

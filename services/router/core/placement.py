@@ -1,11 +1,13 @@
 """The drain: who gets which waiting chat, as soon as room or candidates appear.
 
 The one rule: a pair of a waiting chat and a candidate can only have appeared where this step opened a department, a chat or an agent,
-and there the heads of the lists are looked at, never everybody (the contract, Offers: never by polling).
+and there the heads of the lists are looked at, never everybody (the contract, Offers: never by polling). What is looked at in vain is
+struck off the step's notes, or noted on the pool, so no decision of the step looks there again.
 """
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from heapq import heappop
 from itertools import islice
 from typing import NamedTuple
 
@@ -15,7 +17,7 @@ from services.router.core import endings
 from services.router.core.eligibility import demand, is_cooling
 from services.router.core.entering import DEPARTURES_KEPT
 from services.router.core.index import Place, Pool, Rank
-from services.router.core.membership import RING_ALL_MAX, place_of, pool
+from services.router.core.membership import RING_ALL_MAX, place_of, pool, waits
 from services.router.core.offers import offer
 from services.router.core.state import Agent, Chat, Department, Emission, Rota, Workspace
 
@@ -33,11 +35,12 @@ def _turned_away(ws: Workspace) -> tuple[Emission, ...]:
     for chat_id in ws.turned_away:
         chat = ws.chats[chat_id]
         return endings.miss(ws, chat, detail=chat.turned_away)
-    for chat_id in ws.doubtful:
-        chat = ws.chats[chat_id]
+    while ws.doubtful:
+        chat = ws.chats[next(iter(ws.doubtful))]
         failure = None if chat.offer is not None or chat.agent_replied else endings.hopeless(ws, chat)
         if failure is not None:
             return endings.miss(ws, chat, transfer=failure)
+        del ws.doubtful[chat.id]
     return ()
 
 
@@ -46,31 +49,59 @@ def _turned_away(ws: Workspace) -> tuple[Emission, ...]:
 
 def _next_chat(ws: Workspace) -> tuple[Emission, ...]:
     """The oldest waiting chat that somebody can take now, given to the best of them."""
-    oldest: Place | None = None
-    for department_id in ws.open_departments:
-        for wanted, waiting in ws.indexes[department_id].pools.items():
-            if waiting.queue:
-                head = _head(ws, pool(ws, ws.departments[department_id], wanted))
-                if head is not None and (oldest is None or head < oldest):
-                    oldest = head
-    for head in _kept_heads(ws):
-        if oldest is None or head < oldest:
-            oldest = head
+    oldest = min(_heads(ws), default=None)
     return () if oldest is None else _give(ws, ws.chats[oldest.chat_id])
 
 
-def _kept_heads(ws: Workspace) -> Iterator[Place]:
+def _heads(ws: Workspace) -> Iterator[Place]:
+    """The oldest chat that somebody can take: of those the step opened, and of those that agents who got room and still have some may take."""
+    opened = ws.open_places
+    while opened and not _somebody_can(ws, opened[0]):
+        heappop(opened)
+    yield from opened[:1]
+    for department_id in ws.open_departments if ws.open_agents else ():
+        front = _front(ws, department_id)
+        if front is not None:
+            yield front
+        yield from _kept_heads(ws, department_id)
+
+
+def _somebody_can(ws: Workspace, place: Place) -> bool:
+    """Whether somebody can take a chat that was opened, if it still waits and rings nobody."""
+    chat = ws.chats[place.chat_id]
+    if chat.offer is not None or not waits(chat):
+        return False
+    if chat.sticky_id is not None:
+        return _can_take(ws, chat, chat.sticky_id)
+    return _can_go(chat, _pool_of(ws, chat).ranked)
+
+
+def _front(ws: Workspace, department_id: str) -> Place | None:
+    """The oldest chat of a department's queues that somebody can take."""
+    department, index = ws.departments[department_id], ws.indexes[department_id]
+    oldest: Place | None = None
+    for front, wanted in index.fronts:
+        if oldest is not None and oldest < front:
+            break
+        waiting = index.pools[wanted]
+        if waiting.in_vain_at == index.times_roomier:
+            continue
+        head = _head(ws, pool(ws, department, wanted))
+        if head is None:
+            waiting.in_vain_at = index.times_roomier
+        elif oldest is None or head < oldest:
+            oldest = head
+    return oldest
+
+
+def _kept_heads(ws: Workspace, department_id: str) -> Iterator[Place]:
     """The oldest chat kept for each agent who can take it now."""
-    for agent_id in ws.open_agents:
-        for department_id in ws.departments_of.get(agent_id, ()):
-            for place in ws.indexes[department_id].kept.get(agent_id, ()):
-                if _can_take(ws, ws.chats[place.chat_id], agent_id):
-                    yield place
-                    break
-    for chat_id in ws.open_chats:
-        chat = ws.chats[chat_id]
-        if chat.offer is None and chat.sticky_id is not None and _can_take(ws, chat, chat.sticky_id):
-            yield place_of(chat)
+    kept = ws.indexes[department_id].kept
+    for agent_id in ws.open_agents if kept else ():
+        for place in kept.get(agent_id, ()):
+            if _can_take(ws, ws.chats[place.chat_id], agent_id):
+                yield place
+                break
 
 
 def _head(ws: Workspace, waiting: Pool) -> Place | None:
@@ -78,11 +109,12 @@ def _head(ws: Workspace, waiting: Pool) -> Place | None:
     ranked = waiting.ranked
     if not ranked:
         return None
-    for place in waiting.queue:
-        chat = ws.chats[place.chat_id]
-        if not chat.asked or any(not is_cooling(chat, str(rank[-1])) for rank in ranked):
-            return place
-    return None
+    return next((place for place in waiting.queue if _can_go(ws.chats[place.chat_id], ranked)), None)
+
+
+def _can_go(chat: Chat, ranked: list[Rank]) -> bool:
+    """Whether one of the candidates has not just declined the chat."""
+    return bool(ranked) and (not chat.asked or any(not is_cooling(chat, str(rank[-1])) for rank in ranked))
 
 
 def _can_take(ws: Workspace, chat: Chat, agent_id: str) -> bool:
@@ -211,10 +243,12 @@ def passed_over(ws: Workspace, department: Department, waiting: Pool, more: dict
 
 def _newcomer(ws: Workspace) -> tuple[Emission, ...]:
     """Whoever became a candidate joins the ring-alls that are open: agents who got room, and those a chat has opened to."""
-    for chat_id in ws.open_chats:
-        joining = _joining(ws, ws.chats[chat_id])
+    while ws.open_chats:
+        chat = ws.chats[next(iter(ws.open_chats))]
+        joining = _joining(ws, chat)
         if joining:
             return joining
+        del ws.open_chats[chat.id]
     for agent_id in ws.open_agents:
         joins = tuple(_joins(ws, agent_id))
         if joins:
@@ -239,8 +273,7 @@ def _may_join(chat: Chat, agent_id: str) -> bool:
 
 def _joining(ws: Workspace, chat: Chat) -> tuple[Emission, ...]:
     """The candidates that a ring-all does not ask yet."""
-    if chat.offer is None:
-        return ()
+    assert chat.offer is not None, "only an open offer is joined"
     department = ws.departments[chat.department_id]
     new = (
         candidate.agent

@@ -1,13 +1,14 @@
 """How a revision of a chat ends and the next one begins: missed, closed, kept in the inbox, reopened.
 
-The one rule: these functions are called by `evolve` only; they write what was decided.
+The one rule: these functions are called by `evolve` only; they write what was decided. But `taker` is read by `decide` too, so both
+see one answer.
 """
 
 from schemas import decisions as d
 from schemas import events as e
 from services.router.core import asking, entering
-from services.router.core.departments import resolve
-from services.router.core.state import Chat, Workspace
+from services.router.core.departments import Entry, choose, resolve
+from services.router.core.state import Agent, Chat, Workspace
 
 KNOWN_CLOSED_S = 24 * 3600
 KNOWN_MISSED_S = 30 * 24 * 3600
@@ -20,9 +21,19 @@ def note_available(ws: Workspace, chat: Chat) -> None:
     chat.start_count = len(ws.indexes[chat.department_id].with_room)
 
 
+def enter_for_bot(ws: Workspace, chat: Chat, entry: Entry) -> None:
+    """A bot serves first: nobody is rung, and the waiting limit runs until it replies."""
+    chat.phase = "bot"
+    chat.department_id = entry.department_id
+    chat.entry_notes = entry.notes
+    entering.restart_waiting(ws, chat)
+    ws.touch(chat)
+
+
 def enter_for_people(ws: Workspace, chat: Chat, event: e.BotTransferRequested) -> None:
     """Queues a bot's chat for agents; it is a bot transfer only if the bot had replied."""
     chat.transfer_requested = True
+    chat.sought_clock_ms = ws.clock_ms
     chat.bot_transfer = chat.bot_replied
     chat.rung = chat.rang_out = False
     chat.asked.clear()
@@ -38,8 +49,6 @@ def missed(ws: Workspace, fact: d.ChatMissed) -> None:
     chat.missed_reason = fact.reason
     chat.outcome = "missed"
     chat.inbox = "open"
-    chat.ending_by = None
-    ws.disarm(chat, "end")
     ws.arm(chat, "idle", ws.departments[chat.department_id].settings.routing.idle_close_s)
 
 
@@ -66,13 +75,24 @@ def inbox_updated(ws: Workspace, fact: d.MissedUpdated) -> None:
     ws.touch(chat)
 
 
+def taker(ws: Workspace, chat: Chat) -> Agent | None:
+    """The agent who goes on with a missed chat when its visitor writes: whom it was assigned to, if they are online and have room."""
+    agent = ws.agent(chat.inbox_agent_id)
+    return agent if agent is not None and agent.status == "online" and agent.room >= chat.cost else None
+
+
 def reopened(ws: Workspace, fact: d.ChatReopened) -> None:
-    """The chat lives again, with its original age; what was so in the last revision counts no more."""
+    """The chat lives again, with its original age; what was so in the last revision counts no more.
+
+    One that its bot served alone is the bot's again; any other rings people, who were missing.
+    """
     chat = ws.chats[fact.chat_id]
+    agent_follows = isinstance(ws.event, e.MissedAssignRequested) or taker(ws, chat) is not None
     ws.disarm_all(chat)
     chat.revision = fact.revision
     chat.started_ms = ws.now_ms
-    chat.agent_replied = chat.assigned_once = chat.bot_transfer = chat.transfer_requested = False
+    chat.sought_clock_ms = ws.clock_ms
+    chat.agent_replied = chat.assigned_once = chat.bot_transfer = chat.visitor_gone = False
     chat.rung = chat.rang_out = False
     chat.missed_reason = chat.outcome = chat.inbox = chat.inbox_agent_id = chat.ending_by = None
     chat.asked.clear()
@@ -83,7 +103,10 @@ def reopened(ws: Workspace, fact: d.ChatReopened) -> None:
         enter_for_people(ws, chat, ws.event)
         return
     chat.bot_replied = False
-    if isinstance(ws.event, e.MissedAssignRequested):
-        chat.entered_ms = ws.now_ms  # its agent follows in the same step
+    if agent_follows:
+        chat.entered_ms = ws.now_ms
+    elif chat.bots_alone:
+        enter_for_bot(ws, chat, choose(ws, chat.department_id, by_visitor=False))
+        ws.arm(chat, "idle", ws.departments[chat.department_id].settings.routing.idle_close_s)
     else:
         entering.enter(ws, chat, resolve(ws, chat.department_id, by_visitor=False))

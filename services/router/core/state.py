@@ -13,6 +13,7 @@ The one rule: what is stored stands in fields of `Chat`, `Agent`, `Department` a
 `index.rebuild` makes from them.
 """
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -36,7 +37,7 @@ from schemas.types import (
     Status,
     WithdrawReason,
 )
-from services.router.core.index import DepartmentIndex
+from services.router.core.index import DepartmentIndex, Place
 from services.router.core.last_agents import LastAgent, LastAgents
 from services.router.core.timers import Agenda, DeadlineReached, Due
 
@@ -144,11 +145,18 @@ class Chat:
     """Who accepted an invitation: after leaving they may join again."""
     sticky_id: str | None = None
     """The agent its visitor had last, while it waits for nobody else."""
+    sought_clock_ms: int = 0
+    """Since when people are sought for its revision, on the deadline clock; a bot's chat: since its transfer was asked for."""
 
     @property
     def live(self) -> bool:
         """Whether the conversation goes on."""
         return self.phase != "closed"
+
+    @property
+    def bots_alone(self) -> bool:
+        """Whether it is its bot's: the bot has never asked for people, and no agent has had the chat."""
+        return self.bot_id is not None and not self.transfer_requested and self.last_owner_id is None
 
     @property
     def offers(self) -> list[Offer]:
@@ -272,15 +280,17 @@ class Workspace:
         self.event: Event | DeadlineReached | None = None
         self.accepted: str | None = None
         self.open_departments: dict[str, None] = {}
-        """Those where somebody may have become a candidate for a chat that rings nobody."""
+        """Those where an agent may have become a candidate for a chat that rings nobody."""
         self.open_agents: dict[str, None] = {}
         """Those who have more room than before."""
-        self.open_chats: dict[str, None] = {}
-        """Those that others may join a ring-all of, or that wait for one agent."""
-        self.doubtful: dict[str, None] = {}
+        self.open_chats: OrderedDict[str, None] = OrderedDict()
+        """Those that others may join a ring-all of."""
+        self.open_places: list[Place] = []
+        """Chats that somebody may have become a candidate for, and that rang nobody then: a heap, the oldest first."""
+        self.doubtful: OrderedDict[str, None] = OrderedDict()
         """Bot transfers that may have nobody left."""
-        self.turned_away: dict[str, None] = {}
-        self.unannounced: dict[str, None] = {}
+        self.turned_away: OrderedDict[str, None] = OrderedDict()
+        self.unannounced: OrderedDict[str, None] = OrderedDict()
         self.moved: dict[str, None] = {}
         self.rewatch: dict[str, None] = {}
         self.unsettled: dict[str, None] = {}
@@ -289,6 +299,7 @@ class Workspace:
             self.open_departments,
             self.open_agents,
             self.open_chats,
+            self.open_places,
             self.doubtful,
             self.turned_away,
             self.unannounced,
@@ -358,7 +369,7 @@ class Workspace:
         """Notes that an entity has to be stored."""
         self.changed[entity.__class__, entity.id] = entity
 
-    def forget(self, entity: Chat | Monitor | LastAgent) -> None:
+    def forget(self, entity: Entity) -> None:
         """Notes that an entity is gone, and is stored no longer."""
         self.changed[entity.__class__, entity.id] = None
 

@@ -10,8 +10,9 @@ from schemas import decisions as d
 from schemas.events import ChatTransferRequested
 from schemas.types import UnassignReason, WithdrawReason
 from services.router.core import membership
+from services.router.core.asking import UNANSWERED_MAX_S
 from services.router.core.departments import within_hours
-from services.router.core.eligibility import demand_at_age
+from services.router.core.eligibility import demand_at
 from services.router.core.index import Pool, Rank
 from services.router.core.offers import offer, withdraw
 from services.router.core.permissions import steered
@@ -58,7 +59,7 @@ def _to_agent(ws: Workspace, chat: Chat, agent_id: str | None, message: str | No
         return refuse(ws, "unknown_agent", "the agent to transfer to is not known", subject=chat.id)
     if agent.id == chat.owner_id or agent.status != "online" or agent.room < chat.cost:
         return refuse(ws, "agent_unavailable", "the agent can't be asked now", subject=chat.id)
-    rings_s = ws.departments[chat.department_id].settings.routing.offer_timeout_s
+    rings_s = ws.departments[chat.department_id].settings.routing.offer_timeout_s or UNANSWERED_MAX_S
     why = d.Why(rule="transfer/agent")
     return offer(ws, chat, [agent], kind="transfer", rings_s=rings_s, why=why, message=message)
 
@@ -86,8 +87,7 @@ def _ring_next(
     if not department.open:
         return None
     routing = department.settings.routing
-    age_s = (ws.clock_ms - chat.born_clock_ms) / 1000
-    wanted = demand_at_age(routing, chat, ws.indexes[department.id].languages, age_s)
+    wanted = demand_at(routing, chat, ws.indexes[department.id].languages, ws.clock_ms)
     waiting = membership.pool(ws, department, wanted)
     chosen = list(islice(candidates(ws, chat, department, waiting, asked), WHY_NEXT_MAX + 1))
     if not chosen:
@@ -104,7 +104,7 @@ def _ring_next(
         notes=("everybody able was asked before",) if first[-1] in asked else (),
     )
     agent = ws.agents[str(first[-1])]
-    rings_s = routing.offer_timeout_s
+    rings_s = routing.offer_timeout_s or UNANSWERED_MAX_S
     return offer(ws, chat, [agent], kind="transfer", rings_s=rings_s, why=why, message=message)
 
 

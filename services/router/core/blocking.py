@@ -3,11 +3,14 @@
 The one rule: a look-up costs one try for each prefix length in use, however many networks are blocked.
 """
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from services.router.core.state import Workspace
 
 NETWORKS_MAX = 10_000
+ADDRESSES_KEPT_MAX = 10_000
+"""An address is read at each chat's request, and by monitors; to read it takes longer than to decide what follows from it."""
 
 
 def block(ws: Workspace, network: str) -> bool:
@@ -32,6 +35,7 @@ def unblock(ws: Workspace, network: str) -> None:
     ws.touch(ws.profile)
 
 
+@lru_cache(maxsize=ADDRESSES_KEPT_MAX)
 def address(ip: str | None) -> IPv4Address | IPv6Address | None:
     """A visitor's address, or None where it is none; an IPv4 one that is written as IPv6 counts as IPv4."""
     try:

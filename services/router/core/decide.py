@@ -37,7 +37,7 @@ def decide(ws: Workspace, event: e.Event | DeadlineReached | Drain) -> tuple[Emi
     """The decisions that follow from an event that `evolve` has applied, or from what the step made possible."""
     match event:
         case Drain():
-            return _drained(ws) if ws.anything_opened else ()
+            return _drained(ws)
         case e.ChatMessage():
             return _message(ws, event)
         case DeadlineReached():

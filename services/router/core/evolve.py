@@ -34,10 +34,12 @@ def evolve(ws: Workspace, fact: Fact) -> None:  # noqa: PLR0915 - one table over
         case d.ChatAssigned():
             _assigned(ws, fact)
             monitoring.look_again(ws, fact.chat_id)
-        case e.ChatEndRequested():
-            _end_later(ws, fact)
         case d.OfferWithdrawn():
             _withdrawn(ws, fact)
+        case e.OfferAccepted() | e.OfferDeclined():
+            pass  # what comes of an answer is decided
+        case e.ChatEndRequested():
+            _end_later(ws, fact)
         case d.ChatMissed():
             revisions.missed(ws, fact)
             monitoring.look_again(ws, fact.chat_id)

@@ -5,6 +5,7 @@ what the monitors want now. Joining, leaving and whispering go by the matches th
 """
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from operator import attrgetter
 
 from schemas.decisions import MonitorMatched, MonitorUnmatched, ParticipantLeft
@@ -17,6 +18,8 @@ from services.router.core.state import Chat, Emission, Monitor, Watch, Workspace
 
 MONITORS_MAX = 1_000
 """Per workspace. Each one that watches an agent or a visitor is named in a decision for every chat of theirs."""
+WATCHES_KEPT_MAX = 10_000
+"""A visitor's addresses are looked at whenever their chat changes hands."""
 _VALUES: dict[str, Callable[[Chat], str | None]] = {
     "agent": attrgetter("owner_id"),
     "ip": attrgetter("visitor.ip"),
@@ -30,6 +33,7 @@ def matched(chat: Chat, agent_id: str) -> bool:
     return agent_id in chat.watchers.values()
 
 
+@lru_cache(maxsize=WATCHES_KEPT_MAX)
 def watch(kind: str, value: str | None) -> Watch | None:
     """What a monitor and a chat have in common where they match: addresses compare as addresses, mail addresses whatever their case.
 
@@ -153,7 +157,9 @@ def agent_deleted(ws: Workspace, event: AgentDeleted) -> None:
 def look_again(ws: Workspace, chat_id: str) -> None:
     """Notes that another owner, or none, or what became known of the visitor may change who watches a chat."""
     if ws.watches:
-        ws.rewatch[chat_id] = None
+        chat = ws.chats[chat_id]
+        if chat.watchers or chat.owner_id is not None:
+            ws.rewatch[chat_id] = None
 
 
 def match(ws: Workspace, fact: MonitorMatched) -> None:

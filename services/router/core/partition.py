@@ -157,8 +157,7 @@ def decided(step: Step, *, apply: Callable[[Workspace, Emission], None] = evolve
             apply(ws, decision)
             number = step.number + len(emitted) + 1
             emitted.append(Emitted(decision, mint(ws.id, ws.cause, number), ws.now_ms, ws.id, step.cause))
-        decisions = decide(ws, DRAIN)
-        if not decisions:
+        if not ws.anything_opened or not (decisions := decide(ws, DRAIN)):
             break
     else:
         raise AssertionError(f"more than {DRAIN_STEPS_MAX} decisions from one record")

@@ -7,9 +7,11 @@ from types import FrameType
 
 import typer
 
+from services.local.commands.deliveries import app as deliveries
 from services.local.commands.demo import demo
 from services.local.commands.dlq import app as dlq
 from services.local.commands.explain import explain
+from services.local.commands.mail import app as mail
 from services.local.commands.play import play, publish
 from services.local.commands.replay import export, replay
 from services.local.commands.sample import sample
@@ -30,6 +32,8 @@ app.command()(topics)
 for command in (sample, play, publish, export, replay, explain, verify, demo):
     app.command()(command)
 app.add_typer(dlq, name="dlq")
+app.add_typer(deliveries, name="deliveries")
+app.add_typer(mail, name="mail")
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from schemas.topics import EVENTS, NOTICES, ROUTER_STATE, ROUTING, dead_letters
 from services.local.errors import LocalError
 from services.local.export import is_tick, refused_positions
 from services.local.partitions import partition_of
+from services.local.resending import is_resent
 from services.local.topic_log import TopicLog, no_kafka
 from services.router.changelog import Changelog
 from services.router.core.fold import differences
@@ -118,16 +119,17 @@ def check(log: TopicLog, *, offsets: dict[int, int]) -> Verified:
         end = offsets.get(number, 0)
         entries = list(entries_of(log.of(EVENTS, number), refused=refused, end=end))
         last_ms = max((entry.at_ms for entry in entries), default=0)
+        notices = [record for record in log.of(NOTICES, number) if not is_resent(record)]
         decided, told = (
-            list(_until(recorded(log.of(topic, number)), end=end, last_ms=last_ms))
-            for topic in (ROUTING, NOTICES)
+            list(_until(recorded(records), end=end, last_ms=last_ms))
+            for records in (log.of(ROUTING, number), notices)
         )
         checker = Checker(number, decisions=decided, notices=told)
         for entry in entries:
             checker.enter(entry)
         violations += checker.finish()
         at_rest = all(is_tick(record) for record in log.of(EVENTS, number) if record.offset >= end)
-        at_rest &= len(decided) + len(told) == len(log.of(ROUTING, number)) + len(log.of(NOTICES, number))
+        at_rest &= len(decided) + len(told) == len(log.of(ROUTING, number)) + len(notices)
         if at_rest and not violations:
             violations += _state_differs(checker, log.of(ROUTER_STATE, number))
         records += len(entries)

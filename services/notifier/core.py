@@ -7,10 +7,10 @@ date and the recipients' hashes all come from the record. Nothing here trusts wh
 import hmac
 import re
 from base64 import b32encode
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from schemas.addresses import usual_form
 from schemas.envelope import Envelope, to_ms
@@ -28,8 +28,28 @@ from schemas.transcripts import TranscriptCompleted
 from schemas.types import Language
 
 RECIPIENTS_MAX = 50
+RESENT: Final = "/services/local/resend"
+"""The source of a record that an operator has put back to be mailed again; the rest of it is as it was."""
+AGAIN: Final = ".again"
+"""How ids of second lives end."""
 _ID_DIGITS = 26
 _PLAIN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A notice of a digest, and the address of its chat's page."""
+
+    envelope: Envelope[str, NoticeUnattended]
+    link: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """Chats of one department that were missed within a window, oldest first."""
+
+    told: tuple[Told, ...]
+
 
 Content: TypeAlias = (
     NoticeUnattended | NoticeIpBlocked | NoticeFeedback | NoticeReply | TranscriptCompleted | CrmSettled
@@ -62,7 +82,7 @@ class Mail:
     to: tuple[Recipient, ...]
     cc: tuple[Recipient, ...]
     link: str | None
-    content: Content
+    content: Content | Digest
 
     @property
     def recipients(self) -> tuple[Recipient, ...]:
@@ -100,6 +120,19 @@ def compose(envelope: Envelope[str, Any], rules: Rules) -> Mail | None:
         case NoticeCrmRequested() | NoticeCrmConfigured():
             return None
     raise AssertionError(f"{type(data).__name__} is on no topic the notifier reads")
+
+
+def compose_digest(
+    envelopes: Sequence[Envelope[str, NoticeUnattended]], rules: Rules, *, digest_id: str
+) -> Mail:
+    """Return the mail for notices whose letters are the same, oldest first; a single one has its mail as if it were alone."""
+    mails = [mail for envelope in envelopes if (mail := compose(envelope, rules)) is not None]
+    assert len(mails) == len(envelopes) > 0, "what is for nobody waits for no digest"
+    last = mails[-1]
+    if len(mails) == 1:
+        return last
+    told = tuple(Told(envelope, mail.link) for envelope, mail in zip(envelopes, mails, strict=True))
+    return replace(last, effect_id=digest_id, chat_id=None, link=None, content=Digest(told))
 
 
 def _noticed(
@@ -164,8 +197,10 @@ def _mail(
     link: str | None,
 ) -> Mail | None:
     known: set[str] = set()
-    to = tuple(_recipients(letter.to, envelope.workspaceid, rules.salt, known))
-    cc = tuple(_recipients(letter.cc, envelope.workspaceid, rules.salt, known))
+    # A visitor has one address: several in one text would have an answer mailed to strangers.
+    listed = letter.to if kind == "reply" else _each(letter.to)
+    to = tuple(_recipients(listed, envelope.workspaceid, rules.salt, known))
+    cc = tuple(_recipients(_each(letter.cc), envelope.workspaceid, rules.salt, known))
     if not to and not cc:
         return None
     return Mail(
@@ -186,11 +221,16 @@ def _mail(
     )
 
 
+def _each(lists: Iterable[str]) -> Iterable[str]:
+    """The addresses of comma-separated lists."""
+    return (address for listed in lists for address in listed.split(","))
+
+
 def _recipients(
     addresses: Iterable[str], workspace_id: str, salt: bytes, known: set[str]
 ) -> Iterable[Recipient]:
     """Each address once; those that can't be one, and those beyond the limit, are kept to be reported as failed."""
-    for text in (part.strip() for address in addresses for part in address.split(",")):
+    for text in map(str.strip, addresses):
         if not text:
             continue
         try:
@@ -216,6 +256,11 @@ def digest(*parts: str) -> str:
     """A short id of parts: 26 base32 digits in lower case."""
     hashed = sha256("\n".join(f"{len(part)}:{part}" for part in parts).encode()).digest()
     return b32encode(hashed)[:_ID_DIGITS].decode().lower()
+
+
+def again(effect_id: str) -> str:
+    """The id of an effect's second life, the only other one it may have: a failed mail is sent again once."""
+    return effect_id + AGAIN
 
 
 def header_id(text: str) -> str:

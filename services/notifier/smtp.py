@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from types import TracebackType
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 import aiosmtplib
 from aiosmtplib import SMTPException, SMTPRecipientRefused, SMTPResponseException
@@ -39,6 +39,7 @@ MAIL_LIMITS = Limits(
     wait_max_ms=60_000,
 )
 """Tries of a 4xx over six minutes, since grey lists commonly turn a mail away for five."""
+SMTPUTF8_MISSING: Final = "smtputf8_not_supported"
 Tls = Literal["auto", "starttls", "tls", "off"]
 
 
@@ -114,7 +115,7 @@ class Post:
             if client.is_ehlo_or_helo_needed:
                 await client.ehlo()
             if not client.supports_extension("smtputf8"):
-                raise Refused("smtputf8_not_supported")
+                raise Refused(SMTPUTF8_MISSING)
             options.append("SMTPUTF8")
         encoding = "utf-8" if written.smtputf8 else "ascii"
         await client.mail(written.sender, options=options, encoding=encoding)

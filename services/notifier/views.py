@@ -16,7 +16,7 @@ from schemas.events import Visitor
 from schemas.notices import NoticeFeedback, NoticeIpBlocked, NoticeReply, NoticeUnattended
 from schemas.outcomes import CrmSettled
 from schemas.transcripts import TranscriptCompleted, TranscriptMessage
-from services.notifier.core import Mail
+from services.notifier.core import Digest, Mail, Told
 from services.notifier.wording import PHRASES
 
 
@@ -35,7 +35,8 @@ class Line:
     at: str
     who: str
     text: str
-    side: str
+    side: str = ""
+    link: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +89,7 @@ class _Writer:
         ]
         if more > 0:
             listed.append(self.say("more", count=more))
-        return ", ".join(listed) if listed else self.say("nobody")
+        return self.say("between").join(listed) if listed else self.say("nobody")
 
 
 def view(mail: Mail) -> View:
@@ -98,6 +99,7 @@ def view(mail: Mail) -> View:
     hints: tuple[str, ...] = ()
     lines: tuple[Line, ...] = ()
     named: Mapping[str, object]
+    kind = "digest" if isinstance(data, Digest) else mail.kind
     match data:
         case NoticeUnattended():
             named = {"visitor": _named(write, data.visitor), "department": data.department.name}
@@ -122,18 +124,23 @@ def view(mail: Mail) -> View:
         case CrmSettled():
             named = {}
             rows = tuple(_crm_note(write, data))
+        case Digest():
+            notice = data.told[-1].envelope.data
+            named = {"count": len(data.told), "department": notice.department.name}
+            rows = tuple(_digest(write, data))
+            lines = tuple(_missed(write, told) for told in data.told)
         case _:
             assert_never(data)
     return View(
         language=mail.language,
-        subject=write.say(f"subject.{mail.kind}", **named),
-        intro=write.say(f"intro.{mail.kind}", **named),
+        subject=write.say(f"subject.{kind}", **named),
+        intro=write.say(f"intro.{kind}", **named),
         rows=rows,
         hints=hints,
-        lines_title=write.say("transcript"),
+        lines_title=write.say("missed_chats" if kind == "digest" else "transcript"),
         lines=lines,
         link=mail.link,
-        link_text=write.say("link"),
+        link_text=write.say("link.crm_note" if mail.kind == "crm_note" else "link"),
         footer="" if mail.kind == "reply" else write.say("footer"),
     )
 
@@ -143,10 +150,8 @@ def _named(write: _Writer, visitor: Visitor) -> str:
 
 
 def _unattended(write: _Writer, data: NoticeUnattended) -> Iterator[Row]:
-    reason = write.say(f"reason.{data.reason}")
     yield Row(write.say("tag"), write.say(f"tag.{data.tag}"))
-    detail = f" ({write.say(f'detail.{data.detail}')})" if data.detail else ""
-    yield Row(write.say("reason"), reason + detail)
+    yield Row(write.say("reason"), _reason(write, data))
     yield Row(write.say("question"), data.question)
     yield from write.visitor(data.visitor)
     yield Row(write.say("channel"), data.channel)
@@ -159,10 +164,35 @@ def _unattended(write: _Writer, data: NoticeUnattended) -> Iterator[Row]:
         yield Row(write.say(key), write.agents(agents, count - len(agents)))
 
 
+def _reason(write: _Writer, data: NoticeUnattended) -> str:
+    reason = write.say(f"reason.{data.reason}")
+    if not data.detail:
+        return reason
+    return write.say("detailed", reason=reason, detail=write.say(f"detail.{data.detail}"))
+
+
+def _digest(write: _Writer, data: Digest) -> Iterator[Row]:
+    first, last = data.told[0].envelope.data, data.told[-1].envelope.data
+    yield Row(write.say("department"), last.department.name)
+    yield Row(write.say("first_missed"), write.time(first.missed_at))
+    yield Row(write.say("last_missed"), write.time(last.missed_at))
+
+
+def _missed(write: _Writer, told: Told) -> Line:
+    data = told.envelope.data
+    texts = (_reason(write, data), data.visitor.email, data.question)
+    return Line(
+        write.time(data.missed_at, zone=False),
+        _named(write, data.visitor),
+        "\n".join(text for text in texts if text),
+        link=told.link,
+    )
+
+
 def _transcript(write: _Writer, data: TranscriptCompleted) -> Iterator[Row]:
     yield from write.visitor(data.visitor)
     yield Row(write.say("question"), data.question)
-    yield from write.row("agents", ", ".join(agent.name for agent in data.agents))
+    yield from write.row("agents", write.say("between").join(agent.name for agent in data.agents))
     yield Row(write.say("channel"), data.channel)
     yield Row(write.say("started"), write.time(data.started_at))
     yield Row(write.say("ended"), write.time(data.ended_at))

@@ -11,6 +11,7 @@ from hashlib import sha256
 
 from schemas import codec, topics
 from services.notifier.core import Rules
+from services.notifier.digest import DIGESTS, Digests, due_codec
 from services.notifier.mailer import Mailer
 from services.notifier.message import Scribe
 from services.notifier.servers import opened
@@ -63,10 +64,12 @@ async def run(settings: NotifierSettings, stop: asyncio.Event) -> None:
         health.ready_when(app.unready)
         pages = Pages(host=settings.http_host, port=settings.http_port, health=health, metrics=metrics)
         await stack.enter_async_context(pages)
+        digests = Digests(ledger)
         mailer = Mailer(
             rules=rules_of(settings),
             scribe=Scribe(default_from=settings.mail_from),
             ledger=ledger,
+            digests=digests,
             outlet_of=(await stack.enter_async_context(outlets)).of,
             write=app.write,
             metrics=metrics,
@@ -74,7 +77,9 @@ async def run(settings: NotifierSettings, stop: asyncio.Event) -> None:
         )
         for topic, kinds in READ:
             app.on(topic, kinds, mailer.handle, concurrency=settings.mail_concurrency)
-        await app.run(stop)
+        app.on_parked(DIGESTS, due_codec, mailer.handle_digest)
+        async with digests.closing():
+            await app.run(stop)
 
 
 def main() -> None:

@@ -100,6 +100,10 @@ class EffectsApp:
         )
         self._app.agent(source, name=f"{self._settings.group}.{topic}", concurrency=concurrency)(serve)
 
+    def on_parked(self, name: str, codec: Codec, handler: Handler) -> None:
+        """Handles records that were never in Kafka: the worker itself puts them into the parking, as if they were of a topic."""
+        self._handling.on(name, codec, handler)
+
     async def write(self, topic: str, *, workspace_id: str, value: bytes) -> None:
         """Writes a record and waits until it stands in the log. Raises when it is not known to."""
         await self._send(topic, key=workspace_id.encode(), value=value)

@@ -133,7 +133,8 @@ class Handling:
     async def _retried(self, topic: str, do: Callable[[], Awaitable[Result]]) -> Result:
         """What handlers raise is unforeseen, the downstream's failures being their business: a few tries, then up."""
         tries = stamina.retry_context(
-            on=lambda error: not isinstance(error, WorkerFailed | Away),
+            # Being cancelled is no failure: it would be begun again.
+            on=lambda error: isinstance(error, Exception) and not isinstance(error, WorkerFailed | Away),
             attempts=ATTEMPTS_MAX,
             timeout=None,
             wait_initial=0.1,

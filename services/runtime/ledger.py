@@ -277,7 +277,7 @@ class Ledger:
                 if target not in claimed
                 and connection.execute(_take_over, {**ours, "of_target": target}).scalar()
             }
-            found = _standings(connection, effect_id)
+            found = standings_of(connection, effect_id)
 
             def standing(target: str) -> Standing:
                 if target in claimed:
@@ -315,9 +315,26 @@ class Ledger:
         if rows:
             await self.do(lambda connection: connection.execute(_report, rows))
 
+    def note(
+        self, connection: Connection, effect_id: str, outcomes: Mapping[str, str | None], *, now_ms: int
+    ) -> None:
+        """Within an operation: notes what was done, and reported, as a part of another effect."""
+        rows = [
+            {
+                "effect_id": effect_id,
+                "target": target,
+                "state": "reported",
+                "outcome": outcome,
+                "changed_ms": now_ms,
+            }
+            for target, outcome in outcomes.items()
+        ]
+        if rows:
+            connection.execute(self.insert(_effects).on_conflict_do_nothing(), rows)
+
     async def standings(self, effect_id: str) -> dict[str, Standing]:
         """How every known target of an effect stands."""
-        return await self.do(lambda connection: _standings(connection, effect_id))
+        return await self.do(lambda connection: standings_of(connection, effect_id))
 
     async def forget(self, *, now_ms: int) -> int:
         """Deletes what was reported longer ago than `KEPT_MS`; returns how many rows."""
@@ -360,7 +377,8 @@ class Ledger:
             return [result for operation in operations for result in self._commit([operation])]
 
 
-def _standings(connection: Connection, effect_id: str) -> dict[str, Standing]:
+def standings_of(connection: Connection, effect_id: str) -> dict[str, Standing]:
+    """How every known target of an effect stands, within an operation."""
     rows = connection.execute(
         select(_effects.c.target, _effects.c.state, _effects.c.outcome).where(
             _effects.c.effect_id == effect_id

@@ -70,30 +70,34 @@ def place_of(record: InputRecord) -> Place:
     return record.topic, record.partition, record.offset
 
 
+def keep(ledger: Ledger, connection: Connection, record: InputRecord, *, queue: str) -> None:
+    """Within an operation: keep a record for this worker, whatever number of them there is."""
+    row = {
+        "topic": record.topic,
+        "partition": record.partition,
+        "record_offset": record.offset,
+        "timestamp_ms": record.timestamp_ms,
+        "record_key": record.key,
+        "record_value": record.value,
+        "queue": queue,
+        "owner": ledger.owner,
+    }
+    connection.execute(ledger.insert(_parked).on_conflict_do_nothing(), row)
+
+
 class Parking:
     """The worker's rows of the table. `waiting` is how many there were when they were last counted, and have come since."""
 
     def __init__(self, ledger: Ledger, *, records_max: int) -> None:
         self._ledger = ledger
         self._records_max = records_max
-        self._park = ledger.insert(_parked).on_conflict_do_nothing()
         self.waiting = 0
 
     async def park(self, record: InputRecord, *, queue: str) -> bool:
         """Keep a record; return whether it may be acknowledged, which it may not when there are too many already."""
         if self.waiting >= self._records_max:
             return False
-        row = {
-            "topic": record.topic,
-            "partition": record.partition,
-            "record_offset": record.offset,
-            "timestamp_ms": record.timestamp_ms,
-            "record_key": record.key,
-            "record_value": record.value,
-            "queue": queue,
-            "owner": self._ledger.owner,
-        }
-        await self._ledger.do(lambda connection: connection.execute(self._park, row))
+        await self._ledger.do(lambda connection: keep(self._ledger, connection, record, queue=queue))
         self.waiting += 1
         return True
 

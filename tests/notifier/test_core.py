@@ -49,7 +49,7 @@ def mail_of(data: Any, *, event_id: str = "e1") -> Mail:
             "transcript",
             digest("transcript", "acme", "c1", "1"),
             ["sales@example.com"],
-            "https://chat.example.com/t/token",
+            "https://chat.example.com/t/acme-c1-1",
         ),
         (
             crm_settled(),

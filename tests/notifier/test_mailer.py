@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 from schemas import codec
 from schemas.outcomes import MailSettled
 from schemas.topics import DELIVERIES
-from services.notifier.core import RECIPIENTS_MAX, recipient_hash
+from services.notifier.core import RECIPIENTS_MAX, RESENT, again, recipient_hash
+from services.notifier.digest import Digests
 from services.notifier.mailer import UNKNOWN_TRIES_MAX, Mailer
 from services.notifier.message import Scribe
 from services.notifier.servers import Outlet
@@ -99,6 +101,7 @@ async def mailer(
             rules=RULES,
             scribe=Scribe(default_from="chats@example.com"),
             ledger=ledger,
+            digests=Digests(ledger),
             outlet_of=lambda _workspace_id: outlet,
             write=written,
             metrics=metrics,
@@ -169,6 +172,42 @@ async def test_a_mail_that_was_sent_but_not_settled_is_not_sent_again(tmp_path: 
             with pytest.raises(OSError, match="the disk is full"):
                 await mails.handle(envelope(unattended()))
         await mails.handle(envelope(unattended()))
+    assert len(sink.mails) == 1
+    assert written.outcomes == {hashed("sales@example.com"): "sent"}
+
+
+async def test_a_mail_put_back_goes_once_more_to_those_alone_whom_it_has_not_reached(tmp_path: Path) -> None:
+    away = ["550 no such user"]
+    data = unattended(letter=letter("en", "a@example.com", "b@example.com", "bad"))
+    resent = replace(envelope(data), source=RESENT)
+    written = Written()
+    async with Sink(
+        rcpt=lambda address: away.pop() if address == "b@example.com" and away else None
+    ).open() as sink:
+        async with mailer(tmp_path, sink.port, written) as mails:
+            await mails.handle(envelope(data))
+            await asyncio.gather(mails.handle(resent), mails.handle(resent))
+        async with mailer(tmp_path, sink.port, written) as mails:
+            await mails.handle(resent)
+    assert [recipients for recipients, _message in sink.mails] == [("a@example.com",), ("b@example.com",)]
+    assert b"a@example.com" not in sink.messages[1]
+    assert [
+        (each.data.notice_id, each.data.recipient, each.data.result)
+        for each in written.envelopes
+        if each.data.notice_id != data.notice_id
+    ] == [
+        (again(data.notice_id), hashed("bad"), "failed"),
+        (again(data.notice_id), hashed("b@example.com"), "sent"),
+    ]
+
+
+async def test_what_reached_everybody_or_was_never_sent_has_no_second_life(tmp_path: Path) -> None:
+    written = Written()
+    async with Sink().open() as sink, mailer(tmp_path, sink.port, written) as mails:
+        await mails.handle(replace(envelope(unattended()), source=RESENT))
+        assert sink.mails == []
+        await mails.handle(envelope(unattended()))
+        await mails.handle(replace(envelope(unattended()), source=RESENT))
     assert len(sink.mails) == 1
     assert written.outcomes == {hashed("sales@example.com"): "sent"}
 

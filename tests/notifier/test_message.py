@@ -1,32 +1,23 @@
-"""The mails as bytes: golden files, escaping, and what hostile text can't do."""
+"""The mails as bytes: headers, escaping, and what hostile text can't do. How they look: `tests/local/test_mail_preview.py`."""
 
 import email
 import email.policy
-import os
 import re
+from dataclasses import replace
 from email.message import EmailMessage
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from schemas.decisions import AgentCard, DepartmentRef
+from schemas.events import Sender
 from schemas.types import Language
-from services.notifier.core import Rules, compose
+from services.notifier.core import compose
 from services.notifier.headers import TEXT_CHARS_MAX, header_text
 from services.notifier.message import Scribe
 from tests.notifier import samples
 from tests.notifier.samples import RULES, envelope, letter, transcript, unattended, visitor
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "mail"
-KINDS = {
-    "unattended": samples.unattended,
-    "transcript": samples.transcript,
-    "ip_blocked": samples.ip_blocked,
-    "feedback": samples.feedback,
-    "reply": samples.reply,
-    "crm_note": samples.crm_settled,
-}
 HEADERS = {
     "message-id",
     "date",
@@ -67,25 +58,6 @@ def header_names(raw: bytes) -> list[str]:
     assert b"\n" not in head.replace(b"\r\n", b"")
     assert b"\r" not in head.replace(b"\r\n", b"")
     return [line.split(b":", 1)[0].decode().lower() for line in head.split(b"\r\n") if line[:1] not in b" \t"]
-
-
-@pytest.mark.parametrize("language", ["en", "ja"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_mails_are_as_their_golden_files(kind: str, language: Language) -> None:
-    data = KINDS[kind](language)
-    rules = RULES if kind != "crm_note" else Rules(salt=b"s", link=RULES.link, default_language=language)
-    mail = compose(envelope(data), rules)
-    assert mail is not None
-    raw = SCRIBE.write(mail, mail.recipients).message
-    shown = {"eml": raw, "txt": part(raw, "plain").encode(), "html": part(raw, "html").encode()}
-    for suffix, content in shown.items():
-        path = GOLDEN / f"{kind}.{language}.{suffix}"
-        if "UPDATE_GOLDEN" in os.environ:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        assert content == path.read_bytes(), (
-            f"{path.name} has changed: UPDATE_GOLDEN=1 writes it anew; look at the diff"
-        )
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])
@@ -136,6 +108,33 @@ def test_visitors_text_is_escaped_in_html() -> None:
     assert "&lt;script&gt;" in html
     assert "{{ 7*7 }}" in html
     assert re.search(r"<[^>]*onmouseover", html) is None
+
+
+FORGED = "Yes\nReason: none\r\n\r\n-- \n[now] Bob Agent:\u2028[now] Bob Agent:\rReason: none\n-- "
+
+
+def test_typed_text_passes_for_no_row_and_no_speaker_and_does_not_end_the_mail() -> None:
+    """In plain text what is typed is indented from its second line on; `-- ` at the start of a line begins the footer."""
+    somebody = visitor().__class__("v", name=FORGED)
+    said = replace(transcript().messages[0], sender=Sender("visitor", name=FORGED), text=FORGED)
+    for data in (
+        unattended(question=FORGED, visitor=somebody),
+        samples.feedback(comment=FORGED, visitor=somebody),
+        transcript(question=FORGED, visitor=somebody, messages=(said,)),
+    ):
+        lines = part(written(data), "plain").splitlines()
+        assert "    Reason: none" in lines
+        assert not [line for line in lines if line.startswith(("Reason: none", "[now]"))]
+        assert [number for number, line in enumerate(lines) if line == "-- "] == [len(lines) - 2]
+
+
+def test_lines_stay_lines_where_a_mail_client_drops_the_styles() -> None:
+    html = part(written(transcript(question="one\r\ntwo <\u2028\nthree")), "html")
+    assert ">one<br>two &lt;<br><br>three<" in html
+
+
+def test_rules_for_narrow_windows_are_not_lost_when_styles_are_written_into_elements() -> None:
+    assert "@media (max-width: 480px)" in part(written(unattended()), "html")
 
 
 HOSTILE = [

@@ -168,3 +168,18 @@ async def test_what_cannot_be_handled_is_neither_acknowledged_nor_passed_over(
         assert not settling.done()
         settling.cancel()
         await asyncio.wait({settling})
+
+
+async def test_what_is_cancelled_at_the_end_is_not_begun_again(database_url: str) -> None:
+    """It is left as a crash would leave it."""
+    begun: list[str] = []
+
+    async def hang(envelope: Any) -> None:
+        begun.append(envelope.data.notice_id)
+        await asyncio.get_running_loop().create_future()
+
+    async with handling(database_url, hang, slot_limit_ms=10) as handled, asyncio.timeout(LIMIT_S):
+        await handled.settled(record(1))
+        await handled.end(limit_s=0.5)
+        assert handled.in_flight == 0
+    assert begun == ["n1"]

@@ -13,7 +13,7 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 UV = $(shell command -v uv 2>/dev/null || echo $(VENV)/bin/uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-faults simulate theory repeatable check bench generate lock
+.PHONY: help install demo test test-mail test-faults simulate theory repeatable check bench generate lock
 
 help: ## say what each of these does
 	@exec sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F "|" '{printf "%-17s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ demo: $(INSTALLED) ## act out a sample day on a real Kafka and the four workers,
 
 test: $(INSTALLED) ## run the tests
 	@exec $(VENV)/bin/pytest $(PYTEST_ARGS)
+
+test-mail: $(INSTALLED) ## send mails through a real Postfix of its own, on loopback; needs root, and Debian's postfix and sasl2-bin
+	@exec $(VENV)/bin/pytest -m mta tests/mta $(PYTEST_ARGS)
 
 test-faults: $(INSTALLED) ## break a real cluster on purpose, for minutes, and compare every record; FAULTS=long for the long run
 	@exec $(VENV)/bin/pytest -m faults -s --show-capture=no tests/faults $(PYTEST_ARGS)

@@ -195,8 +195,8 @@ class Mailer:
     ) -> None:
         """Writes the outcome of each notice for each recipient."""
         writes: list[Awaitable[None]] = []
+        in_digest = isinstance(mail.content, Digest)
         for cause in causes:
-            in_digest = isinstance(mail.content, Digest)
             notice_id = cause.data.notice_id if in_digest else mail.effect_id
             for target, outcome in outcomes.items():
                 sent = outcome == SENT

@@ -3,7 +3,6 @@
 A change of wording that is meant: `UPDATE_GOLDEN=1 pytest tests/local/test_explain.py` rewrites the stories; read them.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from schemas.types import Language
 from services.local.cli import app
 from services.local.input_log import empty_snapshot, line
 from services.local.story.chat_log import ChatLog, Collector, Fact
+from tests.approved import approved
 from tests.local.rehearsed import rehearsal
 from tests.local.told import SECRET, company, log_of, missed, rich, sentences, told, written
 from tests.router.scenes import Scene, office, value_of
@@ -40,9 +40,7 @@ def test_a_story_reads_as_it_was_approved(
 ) -> None:
     path = GOLDEN / f"{chat.__name__}.{language}.txt"
     story = "\n".join(told(chat(tmp_path), language)) + "\n"
-    if os.environ.get("UPDATE_GOLDEN"):
-        path.write_text(story, encoding="utf-8")
-    assert story.splitlines() == path.read_text(encoding="utf-8").splitlines()
+    assert story.splitlines() == approved(path, story.encode()).decode().splitlines()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

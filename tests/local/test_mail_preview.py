@@ -4,7 +4,6 @@ A change that is meant: `UPDATE_GOLDEN=1 pytest tests/local/test_mail_preview.py
 narrow window; no test sees what it looks like.
 """
 
-import os
 from pathlib import Path
 from typing import get_args
 
@@ -15,6 +14,7 @@ from schemas.outcomes import MailKind
 from schemas.types import Language
 from services.local.cli import app
 from services.local.errors import LocalError
+from tests.approved import approved
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "mail"
 LANGUAGES: tuple[Language, ...] = ("ja", "en")
@@ -34,10 +34,8 @@ def test_mails_look_as_they_were_approved(language: Language, tmp_path: Path) ->
     names = [f"{kind}.{language}.{suffix}" for kind in get_args(MailKind) for suffix in SUFFIXES]
     assert preview("all", language, out) == [str(out / name) for name in names]
     for name in names:
-        found, approved = (out / name).read_bytes(), GOLDEN / name
-        if os.environ.get("UPDATE_GOLDEN"):
-            approved.write_bytes(found)
-        assert found == approved.read_bytes(), name
+        found = (out / name).read_bytes()
+        assert found == approved(GOLDEN / name, found), name
 
 
 def test_every_approved_file_is_one_of_a_mail() -> None:

@@ -81,6 +81,11 @@ def restart_waiting(ws: Workspace, chat: Chat) -> None:
         ws.arm(chat, "wait", ws.departments[chat.department_id].settings.routing.wait_timeout_s)
 
 
+def restart_idle(ws: Workspace, chat: Chat) -> None:
+    """Starts the limit anew after which a chat that a bot serves alone ends for want of messages."""
+    ws.arm(chat, "idle", ws.departments[chat.department_id].settings.routing.idle_close_s)
+
+
 def _weigh(ws: Workspace, chat: Chat, department: Department) -> None:
     """Fixes what the chat costs; who is still asked for it, as its department closes, carries the new cost until they are not."""
     before, chat.cost = chat.cost, cost(department, chat.channel)

@@ -173,7 +173,7 @@ def _message(ws: Workspace, event: e.ChatMessage) -> None:
     elif sender.kind == "agent" and sender.id is not None:
         _agent_message(ws, chat, sender.id)
     if chat.phase == "bot":
-        ws.arm(chat, "idle", ws.departments[chat.department_id].settings.routing.idle_close_s)
+        entering.restart_idle(ws, chat)
 
 
 def _agent_message(ws: Workspace, chat: Chat, agent_id: str) -> None:

@@ -5,7 +5,6 @@ what the monitors want now. Joining, leaving and whispering go by the matches th
 """
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from operator import attrgetter
 
 from schemas.decisions import MonitorMatched, MonitorUnmatched, ParticipantLeft
@@ -18,8 +17,6 @@ from services.router.core.state import Chat, Emission, Monitor, Watch, Workspace
 
 MONITORS_MAX = 1_000
 """Per workspace. Each one that watches an agent or a visitor is named in a decision for every chat of theirs."""
-WATCHES_KEPT_MAX = 10_000
-"""A visitor's addresses are looked at whenever their chat changes hands."""
 _VALUES: dict[str, Callable[[Chat], str | None]] = {
     "agent": attrgetter("owner_id"),
     "ip": attrgetter("visitor.ip"),
@@ -33,7 +30,6 @@ def matched(chat: Chat, agent_id: str) -> bool:
     return agent_id in chat.watchers.values()
 
 
-@lru_cache(maxsize=WATCHES_KEPT_MAX)
 def watch(kind: str, value: str | None) -> Watch | None:
     """What a monitor and a chat have in common where they match: addresses compare as addresses, mail addresses whatever their case.
 

@@ -49,7 +49,7 @@ def missed(ws: Workspace, fact: d.ChatMissed) -> None:
     chat.missed_reason = fact.reason
     chat.outcome = "missed"
     chat.inbox = "open"
-    ws.arm(chat, "idle", ws.departments[chat.department_id].settings.routing.idle_close_s)
+    entering.restart_idle(ws, chat)
 
 
 def closed(ws: Workspace, fact: d.ChatClosed) -> None:
@@ -107,6 +107,6 @@ def reopened(ws: Workspace, fact: d.ChatReopened) -> None:
         chat.entered_ms = ws.now_ms
     elif chat.bots_alone:
         enter_for_bot(ws, chat, choose(ws, chat.department_id, by_visitor=False))
-        ws.arm(chat, "idle", ws.departments[chat.department_id].settings.routing.idle_close_s)
+        entering.restart_idle(ws, chat)
     else:
         entering.enter(ws, chat, resolve(ws, chat.department_id, by_visitor=False))

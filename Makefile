@@ -5,7 +5,9 @@ UV_VERSION := 0.13.8
 VENV := .venv
 PEERS := .venv-peers
 INSTALLED := $(VENV)/.installed
+COMPILED := build/core/.compiled
 YAML_RULES := {extends: default, rules: {document-start: disable, line-length: {max: 120}}}
+ARCHIVE_TESTS := tests/transcript tests/browser $(wildcard tests/local/test_archive_*.py tests/local/test_erase.py tests/local/test_token.py)
 
 # Any of these that is new enough; PYTHON=/path/to/python names another.
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -13,7 +15,7 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 UV = $(shell command -v uv 2>/dev/null || echo $(VENV)/bin/uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-mail test-faults simulate theory repeatable check bench generate lock
+.PHONY: help install compile demo test test-mail test-archive test-faults simulate theory repeatable check bench generate lock
 
 help: ## say what each of these does
 	@exec sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F "|" '{printf "%-17s %s\n", $$1, $$2}'
@@ -36,32 +38,42 @@ $(INSTALLED): requirements/dev.txt pyproject.toml
 	@$(UV) pip install --quiet --python $(VENV)/bin/python --no-deps --no-build-isolation --editable . || { $(call cannot_fetch); }
 	@touch $@
 
+compile: $(COMPILED) ## compile the router's core; without a C compiler it runs as plain Python, half as fast
+
+$(COMPILED): $(INSTALLED) deploy/compiled.py $(wildcard services/router/core/*.py schemas/*.py)
+	@mkdir -p $(@D)
+	@$(VENV)/bin/python deploy/compiled.py >$(@D)/log 2>&1 || { tail -n 1 $(@D)/log >&2; test "$(CI)" != true; }
+	@touch $@
+
 define cannot_fetch
 test "$$(df -Pk . | awk 'NR == 2 {print $$4}')" -gt 1000000 \
 	&& echo "The packages cannot be fetched: check the network or the HTTPS_PROXY variable, and run it again." >&2 \
 	|| echo "The disk is full: free 1 GB and run it again." >&2; exit 1
 endef
 
-demo: $(INSTALLED) ## act out a sample day on a real Kafka and the four workers, and check the outcome
+demo: $(COMPILED) ## act out a sample day on a real Kafka and the four workers, and check the outcome
 	@exec $(VENV)/bin/chat-routing demo
 
-test: $(INSTALLED) ## run the tests
+test: $(COMPILED) ## run the tests
 	@exec $(VENV)/bin/pytest $(PYTEST_ARGS)
 
 test-mail: $(INSTALLED) ## send mails through a real Postfix of its own, on loopback; needs root, and Debian's postfix and sasl2-bin
 	@exec $(VENV)/bin/pytest -m mta tests/mta $(PYTEST_ARGS)
 
-test-faults: $(INSTALLED) ## break a real cluster on purpose, for minutes, and compare every record; FAULTS=long for the long run
+test-archive: $(INSTALLED) ## all tests of archive, read API, pages, export and erasure, on SQLite and PostgreSQL; needs Debian's chromium
+	@exec $(VENV)/bin/pytest -m "not faults and not mta" $(or $(PYTEST_ARGS),$(ARCHIVE_TESTS))
+
+test-faults: $(COMPILED) ## break a real cluster on purpose, for minutes, and compare every record; FAULTS=long for the long run
 	@exec $(VENV)/bin/pytest -m faults -s --show-capture=no tests/faults $(PYTEST_ARGS)
 
-simulate: $(INSTALLED) ## step the runner through many more seeds, and days of the router, on all cores; SEEDS=20000, or SEED=7 for one again
+simulate: $(COMPILED) ## step the runner through many more seeds, and days of the router, on all cores; SEEDS=20000, or SEED=7 for one again
 	@exec $(VENV)/bin/python -m tests.simulation $(SEED) --seeds $(or $(SEEDS),20000)
 	@exec $(VENV)/bin/python -m tests.days $(SEED) --seeds $(or $(SEEDS),10000)
 
-theory: $(INSTALLED) ## compare the router's waits with a queue recursion's, and those with Erlang's formulas, at 500,000 arrivals
+theory: $(COMPILED) ## compare the router's waits with a queue recursion's, and those with Erlang's formulas, at 500,000 arrivals
 	@exec $(VENV)/bin/python -m tests.theory --arrivals $(or $(ARRIVALS),500000)
 
-repeatable: $(INSTALLED) ## decide one day of 20,000 chats in memory, offline and on Kafka, and compare every byte; CHATS=2000 for fewer
+repeatable: $(COMPILED) ## decide one day of 20,000 chats in memory, offline and on Kafka, and compare every byte; CHATS=2000 for fewer
 	@exec env REPEATABLE_CHATS=$(or $(CHATS),20000) $(VENV)/bin/pytest --durations=0 tests/end_to_end/test_repeatable.py
 
 check: $(INSTALLED) ## lint, format, types, import rules, Dockerfile, compose file
@@ -76,7 +88,7 @@ check: $(INSTALLED) ## lint, format, types, import rules, Dockerfile, compose fi
 	$(VENV)/bin/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
 	$(VENV)/bin/compose-lint --quiet deploy/compose.yaml
 
-bench: $(INSTALLED) $(PEERS)/.installed ## measure speed against a plain loop and peers, latency, recovery and memory, within 10 minutes
+bench: $(COMPILED) $(PEERS)/.installed ## measure speed against a plain loop and peers, latency, recovery and memory, within 10 minutes
 	@exec $(VENV)/bin/python -m bench
 
 $(PEERS)/.installed: bench/peers/requirements.txt
@@ -93,7 +105,7 @@ lock: $(INSTALLED) ## resolve all dependencies anew and write their sums
 		--generate-hashes --no-header --no-emit-index-url --upgrade -o requirements/dev.txt
 	$(UV) pip compile pyproject.toml -c requirements/dev.txt --universal --python-version $(PYTHON_OLDEST) \
 		--generate-hashes --no-header --no-emit-index-url -o requirements/runtime.txt
-	echo hatchling | $(UV) pip compile - --universal --python-version $(PYTHON_OLDEST) \
+	printf '%s\n' hatchling mypy setuptools | $(UV) pip compile - -c requirements/dev.txt --universal --python-version $(PYTHON_OLDEST) \
 		--generate-hashes --no-header --no-emit-index-url -o requirements/build.txt
 	$(UV) pip compile bench/peers/requirements.in --universal --python-version $(PYTHON_OLDEST) \
 		--generate-hashes --no-header --no-emit-index-url -o bench/peers/requirements.txt

@@ -4,10 +4,13 @@ The one rule: what is stored is our own and was validated when it came in, so it
 are only ever appended: a shorter array is an older one, whose missing fields get their defaults. Any other change raises `FORMAT`.
 """
 
+import ast
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from operator import attrgetter
+from pkgutil import get_data
 from types import NoneType, UnionType
 from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -67,10 +70,28 @@ def _getter(kind: Any) -> Callable[[Any], tuple[Any, ...]]:
     return attrgetter(*names)
 
 
+def hints(kind: type) -> dict[str, Any]:
+    """The types of a dataclass's fields. A compiled class knows no more of them than that one is a dict, so its source is asked."""
+    if not hasattr(kind, "__mypyc_attrs__"):
+        return get_type_hints(kind)
+    package, _, name = kind.__module__.rpartition(".")
+    source = ast.parse(get_data(package, f"{name}.py") or b"")
+    (body,) = [
+        node.body for node in source.body if isinstance(node, ast.ClassDef) and node.name == kind.__name__
+    ]
+    return {
+        ast.unparse(line.target): eval(  # noqa: S307 - a line of our own source
+            ast.unparse(line.annotation), vars(sys.modules[kind.__module__])
+        )
+        for line in body
+        if isinstance(line, ast.AnnAssign)
+    }
+
+
 def _reader(kind: Any, also: dict[Any, Convert]) -> Convert:
     """What makes a dataclass of an array; only fields that JSON does not give back as they were cost anything."""
-    hints = get_type_hints(kind)
-    converts = [_convert(hints[field.name], also) for field in fields(kind)]
+    of_fields = hints(kind)
+    converts = [_convert(of_fields[field.name], also) for field in fields(kind)]
     places = [(place, convert) for place, convert in enumerate(converts) if convert is not None]
 
     def read(values: list[Any]) -> Any:

@@ -5,8 +5,12 @@ from collections.abc import Iterator
 import hypothesis  # noqa: F401 - early: from deep inside an import chain CPython 3.11's parser has failed on it
 import pytest
 
-from services.local.kafka import EmbeddedKafka
-from tests.databases import KINDS, NewDatabase
+from tests import plain
+
+plain.choose()  # before anything below imports the core
+
+from services.local.kafka import EmbeddedKafka  # noqa: E402
+from tests.databases import KINDS, NewDatabase  # noqa: E402
 
 
 @pytest.fixture(scope="session")

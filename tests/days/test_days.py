@@ -12,6 +12,7 @@ import pytest
 
 from tests.days.judge import judged
 from tests.days.mutants import MUTANTS, Mutant
+from tests.plain import looks_inside
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -57,6 +58,7 @@ def test_a_seed_repeats_its_day_in_another_process_whatever_the_hash_seed() -> N
     assert "day of seed 3: holds" in printed[0]
 
 
+@looks_inside
 @pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.what for mutant in MUTANTS])
 def test_a_router_with_one_thing_wrong_is_found(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mutant.where, mutant.name, mutant.wrong(getattr(mutant.where, mutant.name)))

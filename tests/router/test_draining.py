@@ -11,6 +11,7 @@ from schemas import events as e
 from services.router.core import eligibility, endings, index, placement
 from services.router.core.index import Demand, DepartmentIndex
 from services.router.core.last_agents import VISITORS_MAX, LastAgents
+from tests.plain import looks_inside
 from tests.router.scenes import OFFICE, Scene, office
 
 CHATS = 60
@@ -57,6 +58,7 @@ def moving() -> Scene:
 
 @pytest.mark.parametrize("function", [eligibility.standing, placement._head], ids=["standing", "head"])
 @pytest.mark.parametrize("case", ["somebody comes", "past older ones", "chats come"])
+@looks_inside
 def test_each_chat_that_is_given_costs_the_same_however_many_wait(
     case: str, function: Callable[..., object]
 ) -> None:
@@ -83,6 +85,7 @@ def test_behind_chats_that_were_just_declined_the_oldest_over_all_wishes_goes_fi
     assert scene.leave("c2")[-1] == "offered c3 to ann"
 
 
+@looks_inside
 def test_who_takes_one_chat_looks_at_no_other() -> None:
     scene = wishing()
     scene.agent("ann", max_chats=1, skills={f"s{n}": 1.0 for n in range(CHATS)})
@@ -113,6 +116,7 @@ def handed_over() -> Scene:
         pytest.param(e.AgentPresence("cyd", "offline"), 0, id="one goes who was not there"),
     ],
 )
+@looks_inside
 def test_a_transfer_is_doubted_once_for_each_reason(event: e.Event, looks_max: int) -> None:
     scene = handed_over()
     assert calls(endings.hopeless, lambda: scene.say(event)) <= looks_max
@@ -153,6 +157,7 @@ def test_a_pool_that_chats_wait_in_stays(monkeypatch: pytest.MonkeyPatch) -> Non
     assert [pool.demand.skills for pool in pools.values()] == [("s2",)]
 
 
+@looks_inside
 def test_many_wishes_in_turn_make_no_pool_anew() -> None:
     agents = tuple(f"a{number}" for number in range(CHATS))
     scene = office(*agents, skills_relax_s=0.0, wait_timeout_s=0.0)

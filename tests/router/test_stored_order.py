@@ -3,8 +3,9 @@
 import json
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
+from schemas.stored import hints
 from services.router.core.clock import Clock
 from services.router.core.state import Entity
 
@@ -17,7 +18,7 @@ def entered(hint: Any, found: dict[str, list[str]]) -> None:
         entered(part, found)
     if isinstance(hint, type) and is_dataclass(hint) and hint.__name__ not in found:
         found[hint.__name__] = [field.name for field in fields(hint)]
-        for part in get_type_hints(hint).values():
+        for part in hints(hint).values():
             entered(part, found)
 
 

@@ -19,7 +19,7 @@ TAGS_MAX = 100
 
 def tags_changed(ws: Workspace, event: e.ChatTagsChanged) -> tuple[Emission, ...]:
     """Each chat of the request whose tags change, with all of them; first tags are taken off, then put on."""
-    added = dict.fromkeys(tag for name in event.add if (tag := name.strip()))
+    added = dict.fromkeys([tag for name in event.add if (tag := name.strip())])
     removed = {name.strip() for name in event.remove}
     decided: list[Emission] = []
     for chat_id in dict.fromkeys(event.chat_ids):
@@ -28,7 +28,7 @@ def tags_changed(ws: Workspace, event: e.ChatTagsChanged) -> tuple[Emission, ...
             decided.append(refusal)
             continue
         before = ws.chats[chat_id].tags
-        tags = tuple(dict.fromkeys((*(tag for tag in before if tag not in removed), *added)))
+        tags = tuple(dict.fromkeys((*[tag for tag in before if tag not in removed], *added)))
         if len(tags) > TAGS_MAX:
             decided.append(refuse(ws, "limit_exceeded", "the chat would have too many tags", subject=chat_id))
         elif tags != before:

@@ -45,6 +45,13 @@ def address(ip: str | None) -> IPv4Address | IPv6Address | None:
     return parsed.ipv4_mapped or parsed if isinstance(parsed, IPv6Address) else parsed
 
 
+@lru_cache(maxsize=ADDRESSES_KEPT_MAX)
+def written(ip: str | None) -> str | None:
+    """A visitor's address as it is written everywhere here, or None where it is none."""
+    parsed = address(ip)
+    return None if parsed is None else str(parsed)
+
+
 def is_blocked(ws: Workspace, ip: str | None) -> bool:
     """Whether a visitor's address lies in a blocked network; what is no address is in none."""
     parsed = address(ip) if ws.blocked else None

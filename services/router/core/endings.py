@@ -186,7 +186,7 @@ def _closed(
         department=d.DepartmentRef(department.id, department.settings.name),
         visitor=chat.visitor,
         email=mail.plan(ws, department),
-        source=ws.position,
+        source=d.Position(ws.partition, ws.offset),
         reason=reason or chat.missed_reason,
     )
 

@@ -25,13 +25,13 @@ ANSWERABLE: tuple[MissedStatus, ...] = (*IN_WORK, "closed")
 
 def assign(ws: Workspace, event: e.MissedAssignRequested) -> Decided:
     """Missed chats go to an agent; one whose visitor is there goes on with that agent at once."""
-    return _each(_assign(ws, event, chat_id) for chat_id in dict.fromkeys(event.chat_ids))
+    return _each([_assign(ws, event, chat_id) for chat_id in dict.fromkeys(event.chat_ids)])
 
 
 def put_away(ws: Workspace, event: e.MissedCloseRequested | e.MissedDeleteRequested) -> Decided:
     """Missed chats are closed or deleted in the inbox; a conversation that its bot keeps up goes on."""
     status: MissedStatus = "closed" if isinstance(event, e.MissedCloseRequested) else "deleted"
-    return _each(_put_away(ws, event, chat_id, status) for chat_id in dict.fromkeys(event.chat_ids))
+    return _each([_put_away(ws, event, chat_id, status) for chat_id in dict.fromkeys(event.chat_ids)])
 
 
 def visitor_wrote(ws: Workspace, chat: Chat) -> Decided:

@@ -13,8 +13,8 @@ def _addresses(switch: MailSwitch) -> tuple[str, ...]:
     """The comma-separated addresses of a switch that is on, each once, in order."""
     if not switch.enabled:
         return ()
-    parts = (part.strip() for part in switch.addresses.split(","))
-    return tuple(dict.fromkeys(part for part in parts if part))
+    parts = [part.strip() for part in switch.addresses.split(",")]
+    return tuple(dict.fromkeys([part for part in parts if part]))
 
 
 def address_of(visitor: Visitor) -> str | None:

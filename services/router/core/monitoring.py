@@ -36,9 +36,8 @@ def watch(kind: str, value: str | None) -> Watch | None:
     None for what nobody can be found by, such as an address that is none.
     """
     if kind == "ip":
-        address = blocking.address(value)
-        return None if address is None else (kind, str(address))
-    if kind == "visitor_email":
+        value = blocking.written(value)
+    elif kind == "visitor_email":
         value = (value or "").strip().casefold()
     return (kind, value) if value else None
 

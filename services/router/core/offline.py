@@ -23,8 +23,9 @@ def run(
     Without ticks the deadlines up to and including `until_ms` (default: the last entry's time) fire too.
     `partitions` gives the states to begin with, and holds those reached.
     """
-    happened = happenings(entries, ticks=ticks, until_ms=until_ms, partitions=partitions)
-    return (emitted for emitted in happened if isinstance(emitted, Emitted))
+    for happened in happenings(entries, ticks=ticks, until_ms=until_ms, partitions=partitions):
+        if isinstance(happened, Emitted):
+            yield happened
 
 
 def happenings(

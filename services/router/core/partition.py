@@ -5,7 +5,7 @@ The one rule: one step is evolve(event); then decide → evolve each decision; t
 
 from collections.abc import Callable, Iterable, Iterator
 
-from schemas.decisions import Cause, Position
+from schemas.decisions import Cause
 from schemas.envelope import PartitionEnvelope
 from schemas.events import Event, EventEnvelope
 from schemas.frozen import dataclass
@@ -140,7 +140,8 @@ class Partition:
             now_ms=self.clock.last_ms,
             clock_ms=self.clock.deadline_ms(),
             cause=name,
-            position=Position(self.number if cause.partition is None else cause.partition, self._offset),
+            partition=self.number if cause.partition is None else cause.partition,
+            offset=self._offset,
         )
         self.active[ws.id] = ws
         evolve(ws, event)

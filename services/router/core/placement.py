@@ -146,7 +146,9 @@ def candidates(ws: Workspace, department: Department, waiting: Pool, chat: Chat)
             yield Candidate(ws.agents[agent_id], each, asked=False)
         elif not is_cooling(chat, agent_id):
             again[agent_id] = Candidate(ws.agents[agent_id], each, asked=True)
-    yield from (again[agent_id] for agent_id in chat.asked if agent_id in again)
+    for agent_id in chat.asked:
+        if agent_id in again:
+            yield again[agent_id]
 
 
 def in_order(ws: Workspace, department: Department, ranked: list[Rank]) -> Iterator[Rank]:
@@ -274,14 +276,16 @@ def _may_join(chat: Chat, agent_id: str) -> bool:
 def _joining(ws: Workspace, chat: Chat) -> tuple[Emission, ...]:
     """The candidates that a ring-all does not ask yet."""
     assert chat.offer is not None, "only an open offer is joined"
-    department = ws.departments[chat.department_id]
-    new = (
-        candidate.agent
-        for candidate in candidates(ws, department, _pool_of(ws, chat), chat)
-        if _may_join(chat, candidate.agent.id) and chat.sticky_id in (None, candidate.agent.id)
-    )
-    joining = list(islice(new, RING_ALL_MAX - len(chat.offer.agent_ids)))
+    joining = list(islice(_uninvited(ws, chat), RING_ALL_MAX - len(chat.offer.agent_ids)))
     return (_join(ws, chat, joining),) if joining else ()
+
+
+def _uninvited(ws: Workspace, chat: Chat) -> Iterator[Agent]:
+    department = ws.departments[chat.department_id]
+    for candidate in candidates(ws, department, _pool_of(ws, chat), chat):
+        agent = candidate.agent
+        if _may_join(chat, agent.id) and chat.sticky_id in (None, agent.id):
+            yield agent
 
 
 def _join(ws: Workspace, chat: Chat, agents: list[Agent]) -> ChatOffered:

@@ -44,7 +44,7 @@ def agent_deleted(ws: Workspace, event: e.AgentDeleted) -> tuple[Emission, ...]:
     owned = owned_chats(ws, event.agent_id)
     return (
         *take_offers(ws, event.agent_id, "agent_removed"),
-        *(decision for chat in owned for decision in transfers.unassign(chat, "agent_removed")),
+        *[decision for chat in owned for decision in transfers.unassign(chat, "agent_removed")],
         *participation.leave_all(ws, event.agent_id),
     )
 
@@ -75,7 +75,7 @@ def department_configured(ws: Workspace, event: e.DepartmentConfigured) -> tuple
 
 def _moved(ws: Workspace) -> tuple[Emission, ...]:
     """The offers of chats that had to move to another department."""
-    chats = (ws.chats[chat_id] for chat_id in ws.moved)
+    chats = [ws.chats[chat_id] for chat_id in ws.moved]
     return tuple(withdraw(chat, chat.offer, "department_changed") for chat in chats if chat.offer is not None)
 
 

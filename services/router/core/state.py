@@ -15,9 +15,9 @@ The one rule: what is stored stands in fields of `Chat`, `Agent`, `Department` a
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Literal
 
-from schemas.decisions import AvailableAgent, Decision, MailPlan, Position
+from schemas.decisions import AvailableAgent, Decision, MailPlan
 from schemas.events import (
     AgentConfigured,
     DepartmentConfigured,
@@ -225,19 +225,27 @@ class Monitor:
 class Profile:
     """What belongs to the workspace itself."""
 
-    id: ClassVar = ""
     settings: WorkspaceConfigured
     blocked: dict[str, int] = field(default_factory=dict)
     """Blocked networks in CIDR notation, and when each was blocked."""
+
+    @property
+    def id(self) -> str:
+        """There is one in a workspace."""
+        return ""
 
 
 @dataclass(slots=True)
 class Counts:
     """The workspace's last creation number, and how many decisions and notices it has made."""
 
-    id: ClassVar = ""
     sequence: int = 0
     decided: int = 0
+
+    @property
+    def id(self) -> str:
+        """There is one in a workspace."""
+        return ""
 
 
 Entity = Profile | Counts | Department | Rota | Agent | Chat | Monitor | LastAgent
@@ -274,7 +282,8 @@ class Workspace:
         # the step under way
         self.now_ms = 0
         self.clock_ms = 0
-        self.position = Position(0, 0)
+        self.partition = 0
+        self.offset = 0
         self.cause = ""
         self.request_id = ""
         self.event: Event | DeadlineReached | None = None
@@ -324,7 +333,8 @@ class Workspace:
         now_ms: int,
         clock_ms: int,
         cause: str,
-        position: Position,
+        partition: int,
+        offset: int,
     ) -> None:
         """Sets the step's time and cause; the lists of what became possible start empty."""
         self.request_id = request_id
@@ -332,7 +342,8 @@ class Workspace:
         self.now_ms = now_ms
         self.clock_ms = clock_ms
         self.cause = cause
-        self.position = position
+        self.partition = partition
+        self.offset = offset
         self.event = event
         self.forget_step()
 

@@ -124,7 +124,9 @@ def candidates(
             again[agent_id] = rank
         else:
             yield rank
-    yield from (again[agent_id] for agent_id in asked if agent_id in again)
+    for agent_id in asked:
+        if agent_id in again:
+            yield again[agent_id]
 
 
 # ---------------------------------------------------------------- how a transfer ends

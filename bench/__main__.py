@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import core, cost, day, latency, recovery, rows, speed
+from bench import core, cost, day, latency, mails, recovery, rows, speed
 from bench.contender import PEERS_PYTHON
 
 PAIRS_OF_DAYS = 6
@@ -32,6 +32,7 @@ def main() -> None:
         found = speed.measure(log, status.update)
         found += latency.measure(status.update)
         found += recovery.measure(status.update)
+        found += mails.measure(status.update)
         found += core.measure(one_day)
         found += cost.measure()
     rows.keep(found)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
+from signal import SIGINT
 from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
@@ -77,7 +78,7 @@ def postgresql() -> Iterator[NewDatabase]:
                     psycopg.connect(host=folder, user="postgres").close()
             yield new
         finally:
-            server.terminate()
+            server.send_signal(SIGINT)  # it waits for nobody: a test that failed may have left a connection open
             server.wait(STOP_LIMIT_S)
 
 

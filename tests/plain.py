@@ -6,6 +6,7 @@ run in the tests' process compares the two. `tests/router/test_compiled.py` runs
 
 import os
 import sys
+from importlib.abc import PathEntryFinder
 from importlib.machinery import SOURCE_SUFFIXES, FileFinder, SourceFileLoader
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def choose() -> None:
         return
     hook = FileFinder.path_hook((SourceFileLoader, SOURCE_SUFFIXES))
 
-    def sources_only(path: str) -> FileFinder:
+    def sources_only(path: str) -> PathEntryFinder:
         if Path(path) != CORE:
             raise ImportError(path)
         return hook(path)

@@ -7,14 +7,18 @@ from types import FrameType
 
 import typer
 
+from services.local.commands.archive import app as archive
 from services.local.commands.deliveries import app as deliveries
 from services.local.commands.demo import demo
 from services.local.commands.dlq import app as dlq
+from services.local.commands.erase import erase
 from services.local.commands.explain import explain
+from services.local.commands.link import app as link
 from services.local.commands.mail import app as mail
 from services.local.commands.play import play, publish
 from services.local.commands.replay import export, replay
 from services.local.commands.sample import sample
+from services.local.commands.token import token
 from services.local.commands.topics import topics
 from services.local.commands.up import up
 from services.local.commands.verify import verify
@@ -29,11 +33,13 @@ app = typer.Typer(
 )
 app.command()(up)
 app.command()(topics)
-for command in (sample, play, publish, export, replay, explain, verify, demo):
+for command in (sample, play, publish, export, replay, explain, verify, demo, token, erase):
     app.command()(command)
+app.add_typer(archive, name="archive")
 app.add_typer(dlq, name="dlq")
 app.add_typer(deliveries, name="deliveries")
 app.add_typer(mail, name="mail")
+app.add_typer(link, name="link")
 
 
 def main() -> None:

@@ -37,7 +37,14 @@ _MODULES = {
     TRANSCRIPT: "services.transcript.worker",
     CRM_SYNC: "services.crm_sync.worker",
 }
+LINK_SECRET, API_SECRET = "link_secret", "api_secret"
+"""Files of the folder that hold keys."""
 _NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
+
+
+def archive_of(data: Path) -> str:
+    """Return the address of the archive's database of an installation in this folder, as SQLAlchemy writes it."""
+    return f"sqlite:///{data / 'archive.db'}"
 
 
 class Installation:
@@ -90,7 +97,7 @@ class Installation:
     @property
     def archive_url(self) -> str:
         """Return the address of the archive's database, as SQLAlchemy writes it."""
-        return f"sqlite:///{self.data / 'archive.db'}"
+        return archive_of(self.data)
 
     @property
     def crm_url(self) -> str:
@@ -148,13 +155,14 @@ class Installation:
             "CHAT_PUBLIC_URL": self.http_url(TRANSCRIPT),
             "CHAT_CRM_URL": self.crm_url,
             "CHAT_LEDGER_URL": f"sqlite:///{self.data / f'{name}-ledger.db'}",
-            "CHAT_LINK_SECRET": self._link_secret(),
+            "CHAT_LINK_SECRET": self._secret(LINK_SECRET),
+            "CHAT_API_SECRET": self._secret(API_SECRET),
             **self._overrides,
         }
 
-    def _link_secret(self) -> str:
-        """Return the key that signs the links in mails; links sent yesterday open today."""
-        path = self.data / "link_secret"
+    def _secret(self, name: str) -> str:
+        """Return the key that signs the links in mails, or the API's tokens; what was made yesterday is good today."""
+        path = self.data / name
         if not path.exists():
             write_whole(path, secrets.token_urlsafe(32), mode=0o600)
         return path.read_text("ascii")

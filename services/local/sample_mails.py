@@ -1,11 +1,12 @@
-"""A record of each kind the notifier mails about, to look at its mails without a Kafka. One rule: nobody here is real.
+"""A record of each kind the notifier mails about, and several for a digest, to look at its mails without a Kafka. One rule: nobody here is real.
 
 Ids, times and links are fixed, so that the same kind and language give the same mail, byte for byte.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias, TypeVar
 
 from schemas.decisions import AgentCard, AvailableAgent, DepartmentRef, MailPlan
 from schemas.envelope import Envelope
@@ -14,8 +15,9 @@ from schemas.notices import Letter, NoticeFeedback, NoticeIpBlocked, NoticeReply
 from schemas.outcomes import CrmOwner, CrmRecord, CrmSettled, MailKind
 from schemas.transcripts import TranscriptCompleted, TranscriptMessage
 from schemas.types import Language, SenderKind
-from services.notifier.core import Content, Mail, Rules, compose
+from services.notifier.core import Content, Mail, Rules, compose, compose_digest
 
+_Data = TypeVar("_Data", bound=Content)
 WORKSPACE = "acme"
 AT = datetime(2026, 11, 21, 9, 0, 5, tzinfo=UTC)
 _CHAT = "c1"
@@ -23,6 +25,7 @@ _ZONE = "Asia/Tokyo"
 _FROM = "support@example.com"
 _ASKED, _ANSWERED, _ENDED = (f"2026-11-21T08:{minute}:05.000Z" for minute in (57, 58, 59))
 
+Sample: TypeAlias = Literal[MailKind, "digest"]
 _Said: TypeAlias = dict[Language, str]
 _DEPARTMENT: Final[_Said] = {"en": "Sales", "ja": "営業部"}
 _AGENT: Final[_Said] = {"en": "Bob Agent", "ja": "佐藤 一郎"}
@@ -43,21 +46,24 @@ _ANSWER: Final[_Said] = {
 }
 _WHISPER: Final[_Said] = {"en": "(a regular: ten per cent off)", "ja": "（常連のお客様：一割引まで可）"}
 _THANKS: Final[_Said] = {"en": "Thank you!", "ja": "ありがとうございます！"}
+_OTHER_QUESTION: Final[_Said] = {"en": "Are you open on Sundays?", "ja": "日曜日は営業していますか？"}
 _COMMENT: Final[_Said] = {
     "en": "Friendly, but I waited ten minutes.",
     "ja": "丁寧でしたが、十分ほど待ちました。",
 }
 
 
-def mail_of(kind: MailKind, language: Language) -> Mail:
+def mail_of(kind: Sample, language: Language) -> Mail:
     """Return the sample mail of a kind, as the notifier composes it."""
     rules = Rules(salt=b"of the samples", link=_link, default_language=language)
+    if kind == "digest":
+        return compose_digest([record_of(each) for each in missed(language)], rules, digest_id="digest1")
     mail = compose(record_of(_RECORDS[kind](language)), rules)
     assert mail is not None, "every sample is for somebody"
     return mail
 
 
-def record_of(data: Content) -> Envelope[str, Content]:
+def record_of(data: _Data) -> Envelope[str, _Data]:
     """Return a sample as it comes from its topic."""
     return Envelope("1.0", "e1", "/samples", data.TYPE, AT, WORKSPACE, data)
 
@@ -117,6 +123,24 @@ def unattended(language: Language) -> NoticeUnattended:
         reply_by_email=True,
         detail="timed_out",
     )
+
+
+def missed(language: Language) -> Iterator[NoticeUnattended]:
+    """Give the notices of a digest: of a visitor who left without a word about themselves, of one with a name, and of one without."""
+    last = unattended(language)
+    nobody = Visitor(visitor_id="v7", email="dan@example.org")
+    yield replace(
+        last,
+        notice_id="n1",
+        chat_id="c7",
+        visitor=Visitor("v6"),
+        question=_OTHER_QUESTION[language],
+        reason="visitor_left",
+        detail=None,
+        missed_at="2026-11-21T08:39:05.000Z",
+    )
+    yield replace(last, notice_id="n2", missed_at="2026-11-21T08:49:05.000Z")
+    yield replace(last, notice_id="n3", chat_id="c8", visitor=nobody, reason="no_agent_message", detail=None)
 
 
 def ip_blocked(language: Language) -> NoticeIpBlocked:

@@ -4,6 +4,7 @@ One rule: an existing topic is never changed or deleted here; an operator decide
 """
 
 import asyncio
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,8 +119,24 @@ async def _config_differences(
 ) -> list[Difference]:
     if not topics:
         return []
+    found = await settings_of(admin, {topic.name: _config(topic, replicas) for topic in topics})
+    return [
+        Difference(topic.name, setting, wanted, found[topic.name].get(setting, "unknown to this Kafka"))
+        for topic in topics
+        for setting, wanted in sorted(_config(topic, replicas).items())
+        if found[topic.name].get(setting) != wanted
+    ]
+
+
+async def settings_of(
+    admin: AIOKafkaAdminClient, wanted: Mapping[str, Iterable[str]]
+) -> dict[str, dict[str, str]]:
+    """Return the named settings of existing topics as they are. Raises LocalError when Kafka does not tell."""
     answers = await admin.describe_configs(
-        [ConfigResource(ConfigResourceType.TOPIC, topic.name, _config(topic, replicas)) for topic in topics]
+        [
+            ConfigResource(ConfigResourceType.TOPIC, topic, dict.fromkeys(names, ""))
+            for topic, names in wanted.items()
+        ]
     )
     found: dict[str, dict[str, str]] = {}
     for answer in answers:
@@ -127,9 +144,4 @@ async def _config_differences(
             if code:
                 raise LocalError(f"Kafka does not tell the settings of the topic {name}: {message}.")
             found[name] = {entry[0]: entry[1] for entry in entries}
-    return [
-        Difference(topic.name, setting, wanted, found[topic.name].get(setting, "unknown to this Kafka"))
-        for topic in topics
-        for setting, wanted in sorted(_config(topic, replicas).items())
-        if found[topic.name].get(setting) != wanted
-    ]
+    return found

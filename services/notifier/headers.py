@@ -1,8 +1,8 @@
 """Text that visitors and agents typed, made fit for a mail's header.
 
-The one rule: nothing typed may start a header of its own. Python's email package decodes RFC 2047 words in what it is given
-and, before 3.11.9, writes the line breaks that come out (CVE-2024-6923), so no such word and no control character is
-left in what it is given.
+The one rule: nothing typed may start a header of its own. Whoever handles a mail may decode RFC 2047 words in what was typed, and
+some write the line breaks that come out, as Python's email package did before 3.11.9 (CVE-2024-6923), so no such word and no
+control character is left.
 """
 
 import re

@@ -141,7 +141,8 @@ class Mailer:
         async def send() -> dict[str, str]:
             """What became of those who got an answer for good; nothing here is waited for once the mail is away."""
             try:
-                refused = await outlet.post.send(written, tuple(left))
+                with outlet.slow.entered(frozenset(left.values())):
+                    refused = await outlet.post.send(written, tuple(left))
             except Unknown as error:
                 if self._tries_in_vain(mail.effect_id) >= UNKNOWN_TRIES_MAX:
                     raise Refused(error.code) from None

@@ -6,18 +6,15 @@ no text of a visitor comes into a header but through `header_text`.
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.headerregistry import Address
-from email.message import EmailMessage
-from email.policy import SMTP
+from email.utils import format_datetime
 
 import css_inline
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from services.notifier.core import Mail, Recipient, digest, header_id
 from services.notifier.headers import header_text
-from services.notifier.views import View, view
-
-_POLICY = SMTP.clone(cte_type="7bit", max_line_length=78)
+from services.notifier.mime import alternatives, header, mailbox, text
+from services.notifier.views import view
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,44 +47,32 @@ class Scribe:
         sender = mail.from_address or self._default_from
         domain = sender.rpartition("@")[2]
         named = {recipient.target for recipient in recipients}
-        smtputf8 = _needs_utf8(sender, recipients)
-        message = EmailMessage(_POLICY.clone(utf8=smtputf8))
-        message["Message-ID"] = f"<{header_id(mail.effect_id)}.{mail.kind}@{domain}>"
-        message["Date"] = datetime.fromtimestamp(mail.at_ms / 1000, UTC)
-        message["From"] = _address(sender, header_text(mail.from_name))
-        for header, listed in (("To", mail.to), ("Cc", mail.cc)):
-            addresses = [_address(recipient.address) for recipient in listed if recipient.target in named]
+        at = datetime.fromtimestamp(mail.at_ms / 1000, UTC)
+        head = [
+            header("Message-ID", f"<{header_id(mail.effect_id)}.{mail.kind}@{domain}>"),
+            header("Date", format_datetime(at)),
+            header("From", mailbox("From", sender, shown=header_text(mail.from_name))),
+        ]
+        for name, listed in (("To", mail.to), ("Cc", mail.cc)):
+            addresses = [mailbox(name, each.address) for each in listed if each.target in named]
             if addresses:
-                message[header] = addresses
-        message["Subject"] = header_text(shown.subject)
+                head.append(header(name, ", ".join(addresses)))
+        head.append(header("Subject", text("Subject", header_text(shown.subject))))
         if mail.list_of:
-            message["List-Id"] = f"<{'.'.join(header_id(part) for part in mail.list_of)}.chats.{domain}>"
-            message["Auto-Submitted"] = "auto-generated"
-        self._fill(message, mail, shown)
-        return Written(sender, message.as_bytes(), smtputf8)
-
-    def _fill(self, message: EmailMessage, mail: Mail, shown: View) -> None:
-        text = _sendable(self._text.render(view=shown))
+            list_id = ".".join(header_id(part) for part in mail.list_of)
+            head.append(header("List-Id", f"<{list_id}.chats.{domain}>"))
+            head.append(header("Auto-Submitted", "auto-generated"))
+        plain = _sendable(self._text.render(view=shown))
         html = self._inliner.inline(_sendable(self._html.render(view=shown)))
-        message.set_content(text, cte=_encoding(text))
-        message.add_alternative(html, subtype="html", cte=_encoding(html))
-        message.set_boundary(f"=_{digest('boundary', mail.effect_id, mail.kind)}")
-
-
-def _address(address: str, display_name: str = "") -> Address:
-    local, _, domain = address.rpartition("@")
-    return Address(display_name=display_name, username=local, domain=domain)
+        boundary = f"=_{digest('boundary', mail.effect_id, mail.kind)}"
+        message = b"".join((*head, alternatives(plain, html, boundary=boundary)))
+        return Written(sender, message, _needs_utf8(sender, recipients))
 
 
 def _needs_utf8(sender: str, recipients: tuple[Recipient, ...]) -> bool:
     return not all(
         address.isascii() for address in (sender, *(recipient.address for recipient in recipients))
     )
-
-
-def _encoding(text: str) -> str:
-    """Base64 for what is mostly not ASCII, otherwise quoted-printable: both survive any line length and any server."""
-    return "quoted-printable" if sum(map(str.isascii, text)) * 3 > len(text) * 2 else "base64"
 
 
 def _sendable(text: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
 
 from schemas.types import Id
+from services.notifier.slow import SlowLane
 from services.notifier.smtp import Post, Server, Tls
 from services.runtime.effects import Downstream, Limits
 from services.runtime.metrics import Metrics
@@ -34,10 +35,11 @@ _FILE = TypeAdapter(dict[Id, _Entry])
 
 @dataclass(frozen=True, slots=True)
 class Outlet:
-    """A server's connections, and the circuit all mails through it take."""
+    """A server's connections, the circuit all mails through it take, and what keeps slow ones from taking them all."""
 
     post: Post
     downstream: Downstream
+    slow: SlowLane
 
 
 class Outlets:
@@ -83,8 +85,8 @@ async def opened(
         for server in (default, *own.values()):
             if server not in made:
                 name = f"{server.host}:{server.port}"
-                downstream = Downstream(
-                    name, kind="mail", limits=limits, metrics=metrics, queue=f"{name}/{len(made)}"
-                )
-                made[server] = Outlet(await stack.enter_async_context(Post(server)), downstream)
+                queue = f"{name}/{len(made)}"
+                downstream = Downstream(name, kind="mail", limits=limits, metrics=metrics, queue=queue)
+                slow = SlowLane(f"{queue}/slow", connections_max=limits.calls_max)
+                made[server] = Outlet(await stack.enter_async_context(Post(server)), downstream, slow)
         yield Outlets(made[default], {workspace_id: made[server] for workspace_id, server in own.items()})

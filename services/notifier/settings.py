@@ -34,7 +34,10 @@ class NotifierSettings(EffectSettings, LinkSettings):
         '"user", "password"}}`, all but the host optional',
     )
     smtp_connections_max: int = Field(
-        default=8, ge=1, le=100, description="mails being sent through one server at a time"
+        default=32,
+        ge=1,
+        le=100,
+        description="mails being sent through one server at a time; three quarters of them at most to those it is slow about",
     )
     mail_concurrency: int = Field(
         default=32, ge=1, le=1_000, description="records of a topic handled at a time"

@@ -1,7 +1,7 @@
 """Sending over SMTP: connections, and what a server's answers mean.
 
     421, no answer, no connection, TLS or login failing   Unavailable: the server, not the mail
-    4xx                                                   Transient: this mail or recipient, minutes later
+    4xx, no answer about one of several recipients        Transient: this mail or recipient, minutes later
     no answer after the message                           Unknown: it may have been taken
     5xx                                                   Refused, for all or for one recipient
 
@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Final, Literal, Self
 
 import aiosmtplib
-from aiosmtplib import SMTPException, SMTPRecipientRefused, SMTPResponseException
+from aiosmtplib import SMTPException, SMTPReadTimeoutError, SMTPRecipientRefused, SMTPResponseException
 
 from services.notifier.core import RECIPIENTS_MAX
 from services.notifier.message import Written
@@ -27,6 +27,8 @@ from services.runtime.effects import Limits, Refused, Transient, Unavailable, Un
 MAILS_PER_CONNECTION_MAX = 50
 IDLE_S_MAX = 2.0
 COMMAND_S_MAX = 20.0
+RECIPIENT_S_MAX = 300.0
+"""For the answer to a recipient's name (RFC 5321, 4.5.3.2.3): some servers look far for it, or make whoever asks wait."""
 ANSWER_S_MAX = 600.0
 """For the message and the answer after its final dot; less brings double mails (RFC 5321, 4.5.3.2.6)."""
 UNKNOWN_WAIT_S = 30.0
@@ -34,7 +36,9 @@ UNKNOWN_WAIT_S = 30.0
 CONNECT_STEPS_MAX = 10
 """Commands before and after a mail's recipients: connecting, greetings, TLS, login, sender."""
 MAIL_LIMITS = Limits(
-    call_ms_max=int(1000 * ((CONNECT_STEPS_MAX + RECIPIENTS_MAX) * COMMAND_S_MAX + ANSWER_S_MAX)),
+    call_ms_max=int(
+        1000 * (CONNECT_STEPS_MAX * COMMAND_S_MAX + RECIPIENTS_MAX * RECIPIENT_S_MAX + ANSWER_S_MAX)
+    ),
     attempts_max=15,
     wait_max_ms=60_000,
 )
@@ -61,6 +65,14 @@ class Server:
             return ip_address(self.host).is_loopback
         except ValueError:
             return self.host == "localhost"
+
+
+class _Silent(Exception):
+    """The server says nothing about one of several recipients."""
+
+    def __init__(self, recipient: str) -> None:
+        super().__init__()
+        self.recipient = recipient
 
 
 @dataclass(slots=True)
@@ -95,6 +107,11 @@ class Post:
         connection = await self._connected()
         try:
             answers = await self._sent(connection.client, written, recipients)
+        except _Silent as silent:
+            # Nothing was handed over. The others get theirs; whoever is left over has the server to themselves next time.
+            self._drop(connection)
+            others = [each for each in recipients if each != silent.recipient]
+            return {**await self.send(written, others), silent.recipient: Transient("smtp_timeout")}
         except SMTPResponseException as error:
             self._drop(connection)
             raise _meaning(error) from None
@@ -122,7 +139,11 @@ class Post:
         refused: dict[str, Refused | Transient] = {}
         for recipient in recipients:
             try:
-                await client.rcpt(recipient, encoding=encoding)
+                await client.rcpt(recipient, encoding=encoding, timeout=RECIPIENT_S_MAX)
+            except SMTPReadTimeoutError:
+                if len(recipients) == 1:
+                    raise
+                raise _Silent(recipient) from None
             except SMTPRecipientRefused as error:
                 meaning = _meaning(error)
                 if isinstance(meaning, Unavailable):

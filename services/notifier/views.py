@@ -6,16 +6,25 @@ The one rule: values are plain text as it came; escaping is the templates' busin
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import assert_never
 from zoneinfo import ZoneInfo
 
-from babel.dates import format_datetime
+from babel import Locale
+from babel.dates import (
+    DateTimePattern,
+    get_date_format,
+    get_datetime_format,
+    get_time_format,
+    parse_pattern,
+)
 
 from schemas.decisions import AvailableAgent
 from schemas.events import Visitor
 from schemas.notices import NoticeFeedback, NoticeIpBlocked, NoticeReply, NoticeUnattended
 from schemas.outcomes import CrmSettled
 from schemas.transcripts import TranscriptCompleted, TranscriptMessage
+from schemas.types import Language
 from services.notifier.core import Digest, Mail, Told
 from services.notifier.wording import PHRASES
 
@@ -55,12 +64,21 @@ class View:
     footer: str
 
 
+@cache
+def _format(language: Language) -> tuple[Locale, DateTimePattern]:
+    """Return what `babel.dates.format_datetime(…, "medium")` looks up and puts together for each time anew."""
+    locale = Locale(language)
+    both = get_datetime_format("medium", locale=locale)
+    time, date = get_time_format("medium", locale=locale), get_date_format("medium", locale=locale)
+    return locale, parse_pattern(str(both).replace("{0}", time.pattern).replace("{1}", date.pattern))
+
+
 class _Writer:
     """Phrases and times for one mail's reader."""
 
     def __init__(self, mail: Mail) -> None:
         self._phrases = PHRASES[mail.language]
-        self._language = mail.language
+        self._locale, self._pattern = _format(mail.language)
         self._zone = ZoneInfo(mail.timezone)
         self._zone_name = mail.timezone
 
@@ -69,7 +87,7 @@ class _Writer:
 
     def time(self, moment: str, *, zone: bool = True) -> str:
         local = datetime.fromisoformat(moment).astimezone(self._zone)
-        text = format_datetime(local, "medium", locale=self._language).replace("\u202f", " ")
+        text = self._pattern.apply(local, self._locale).replace("\u202f", " ")
         return f"{text} ({self._zone_name})" if zone else text
 
     def row(self, key: str, value: str | None) -> Iterator[Row]:
@@ -180,7 +198,8 @@ def _digest(write: _Writer, data: Digest) -> Iterator[Row]:
 
 def _missed(write: _Writer, told: Told) -> Line:
     data = told.envelope.data
-    texts = (_reason(write, data), data.visitor.email, data.question)
+    address = data.visitor.email if data.visitor.name else None  # it stands for a name already
+    texts = (_reason(write, data), address, data.question)
     return Line(
         write.time(data.missed_at, zone=False),
         _named(write, data.visitor),

@@ -5,7 +5,7 @@ repeatable; so the expiry is part of what is signed, and nothing here reads a cl
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -80,11 +80,12 @@ class LinkExpired(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TranscriptLink:
-    """What a link opens, and until when."""
+    """What a link opens, when it was made (its lifetime counts from then), and until when it works."""
 
     workspace_id: str
     chat_id: str
     revision: int
+    made_at_ms: int
     expires_at_ms: int
 
 
@@ -95,11 +96,9 @@ def _signer(secret: str) -> Signer:
     return Signer(secret, salt=_SALT, key_derivation="hmac", digest_method=sha256)
 
 
-def transcript_link(
-    base_url: str, secret: str, workspace_id: str, chat_id: str, revision: int, expires_at_ms: int
-) -> str:
+def transcript_link(base_url: str, secret: str, opens: TranscriptLink) -> str:
     """The address of a transcript's page: `<base_url>/t/<token>`. Raises ValueError when the secret is too short."""
-    payload = base64_encode(orjson.dumps([workspace_id, chat_id, revision, expires_at_ms]))
+    payload = base64_encode(orjson.dumps(astuple(opens)))
     return f"{base_url.rstrip('/')}{LINK_PATH}{_signer(secret).sign(payload).decode()}"
 
 
@@ -108,7 +107,8 @@ def links(*, base_url: str, secret: str, lifetime_s: float) -> LinkMaker:
     lifetime_ms = int(lifetime_s * 1000)
 
     def link(workspace_id: str, chat_id: str, revision: int, ended_ms: int) -> str:
-        return transcript_link(base_url, secret, workspace_id, chat_id, revision, ended_ms + lifetime_ms)
+        opens = TranscriptLink(workspace_id, chat_id, revision, ended_ms, ended_ms + lifetime_ms)
+        return transcript_link(base_url, secret, opens)
 
     return link
 
@@ -119,9 +119,9 @@ def read_link(token: str, secret: str, now_ms: int) -> TranscriptLink:
         raise LinkInvalid("too long")
     try:
         payload = _signer(secret).unsign(token.encode())
-        workspace_id, chat_id, revision, expires_at_ms = orjson.loads(base64_decode(payload))
-    except (BadData, ValueError):
+        opens = TranscriptLink(*orjson.loads(base64_decode(payload)))
+    except (BadData, ValueError, TypeError):
         raise LinkInvalid("not a link of this installation") from None
-    if now_ms >= expires_at_ms:
+    if now_ms >= opens.expires_at_ms:
         raise LinkExpired("expired")
-    return TranscriptLink(workspace_id, chat_id, revision, expires_at_ms)
+    return opens

@@ -50,6 +50,7 @@ MetricName: TypeAlias = Literal[
     "archive_unreadable",
     "archive_failures",
     "archive_lag_records",
+    "summaries",
 ]
 Kind: TypeAlias = Literal["counter", "gauge", "histogram", "ages"]
 
@@ -167,6 +168,9 @@ DEFINITIONS: tuple[Definition, ...] = (
         "gauge",
         "Records the archive has still to read.",
         labels=("topic", "partition"),
+    ),
+    Definition(
+        "summaries", "counter", "Summaries of finished chats, made or given up.", labels=("result",)
     ),
 )
 

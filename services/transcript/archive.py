@@ -5,27 +5,31 @@ so every record is in the archive exactly once, whatever stops in between and ho
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import URL, Table, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, delete, select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.sql.dml import Insert
 
 from services.runtime.database import open_async, open_single
-from services.transcript import tables
+from services.transcript import live, presence, search, settings, standing, tables
+from services.transcript.batch import Batch, Partition
+from services.transcript.clocks import Clock
+from services.transcript.erasure import without_erased
 from services.transcript.rows import Row
+from services.transcript.writing import having, put, put_new
 
-Partition: TypeAlias = tuple[str, int]
-"""Topic and partition number."""
+PartKey: TypeAlias = tuple[str, str, int, int]
+"""Workspace id, chat id, revision, part."""
 
-PARAMETERS_MAX = 5_000
-"""Rows handed to the database in one statement's execution."""
+LOCK = "LOCK TABLE offsets IN SHARE ROW EXCLUSIVE MODE"
+"""Keeps other writers out, and no reader."""
 MIGRATION_LOCK = 7_340_211
 """A number for PostgreSQL's advisory lock: one worker migrates at a time."""
 _migrating = Lock()
@@ -42,8 +46,6 @@ class Archive:
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
         self._prepared = False
-        self._insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
-        self._statements: dict[tuple[str, tuple[str, ...]], Insert] = {}
 
     @classmethod
     async def open(cls, url: str) -> "Archive":
@@ -73,53 +75,97 @@ class Archive:
 
     async def offsets(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """The next offset of each partition; 0 where nothing was read yet."""
-        statement = self._insert(tables.offsets).on_conflict_do_nothing()
         async with self.engine.begin() as connection:
-            if partitions:
-                new = [
-                    {"topic": topic, "partition": number, "next_offset": 0} for topic, number in partitions
-                ]
-                await connection.execute(statement, new)
+            new = [{"topic": topic, "partition": number, "next_offset": 0} for topic, number in partitions]
+            await connection.run_sync(put_new, tables.offsets, new)
             found = await connection.execute(select(tables.offsets))
             known = {(row.topic, row.partition): int(row.next_offset) for row in found}
         return {partition: known[partition] for partition in partitions}
 
-    async def write(self, rows: Sequence[Row], *, moved: Mapping[Partition, tuple[int, int]]) -> None:
-        """Writes rows and offsets. `moved`: the offset each partition was read from, and the next one. Raises `Overtaken`."""
+    async def clocks(self) -> dict[Partition, Clock]:
+        """The time in each partition, as far as it was read."""
         o = tables.offsets.c
+        query = select(o.topic, o.partition, o.at_ms, o.tick_ms, o.clock_ms).where(o.at_ms.is_not(None))
+        async with self.engine.connect() as connection:
+            found = await connection.execute(query)
+            return {(row[0], row[1]): Clock(*row[2:]) for row in found}
+
+    async def write(self, batch: Batch) -> None:
+        """Writes a batch and its offsets. Raises `Overtaken`."""
         async with self.engine.begin() as connection:
-            for (topic, number), (from_offset, next_offset) in moved.items():
-                result = await connection.execute(
-                    update(tables.offsets)
-                    .where(o.topic == topic, o.partition == number, o.next_offset == from_offset)
-                    .values(next_offset=next_offset)
-                )
-                if result.rowcount != 1:
-                    raise Overtaken(f"{topic}/{number}")
-            for statement, parameters in self._grouped(rows):
-                for start in range(0, len(parameters), PARAMETERS_MAX):
-                    await connection.execute(statement, parameters[start : start + PARAMETERS_MAX])
+            await connection.run_sync(_move, batch)
+            batch.rows = await without_erased(connection, batch.rows)
+            batch.decisions = await without_erased(connection, batch.decisions)
+            await connection.run_sync(write, batch)
 
-    def _grouped(self, rows: Sequence[Row]) -> list[tuple[Insert, list[dict[str, Any]]]]:
-        """Rows by table and columns, each group in the order of the log."""
-        groups: dict[tuple[str, tuple[str, ...]], tuple[Insert, list[dict[str, Any]]]] = {}
-        for row in rows:
-            key = (row.table.name, tuple(row.values))
-            if key not in groups:
-                groups[key] = (self._upsert(row.table, key), [])
-            groups[key][1].append(row.values)
-        return list(groups.values())
 
-    def _upsert(self, table: Table, key: tuple[str, tuple[str, ...]]) -> Insert:
-        """An insert of these columns that replaces the columns which are not the key."""
-        statement = self._statements.get(key)
-        if statement is None:
-            insert = self._insert(table)
-            primary = [column.name for column in table.primary_key]
-            others = {name: insert.excluded[name] for name in key[1] if name not in primary}
-            statement = insert.on_conflict_do_update(index_elements=primary, set_=others)
-            self._statements[key] = statement
-        return statement
+def write(connection: Connection, batch: Batch) -> None:
+    """Writes what a batch holds into a transaction under way."""
+    rows = [row for row in batch.rows if row.table is not standing.texts]
+    texts = [row.values for row in batch.rows if row.table is standing.texts]
+    replaced = _make_room(connection, rows)
+    put(connection, rows)
+    search.keep(connection, texts, replaced=replaced)
+    settings.settle(connection, rows, batch.heard)
+    presence.settle(connection, batch.events, batch.decisions)
+    live.settle(connection, batch.decisions)
+    put(
+        connection,
+        [
+            Row(standing.freshness, {"workspace_id": workspace_id, "as_of_ms": at_ms, "partition": number})
+            for workspace_id, (at_ms, number) in batch.heard.items()
+        ],
+    )
+
+
+def _move(connection: Connection, batch: Batch) -> None:
+    """First of all, since whoever else writes waits here, and finds that it was overtaken, or all that was written before.
+
+    (What stands follows from several topics: two who wrote at once would each miss what the other knows.)
+    """
+    if connection.dialect.name == "postgresql":  # SQLite has one writer anyway
+        connection.execute(text(LOCK))
+    o = tables.offsets.c
+    for (topic, number), (from_offset, next_offset) in sorted(batch.moved.items()):
+        clock = batch.clocks.get((topic, number))
+        times = (
+            {}
+            if clock is None
+            else {"at_ms": clock.at_ms, "tick_ms": clock.tick_ms, "clock_ms": clock.clock_ms}
+        )
+        result = connection.execute(
+            update(tables.offsets)
+            .where(o.topic == topic, o.partition == number, o.next_offset == from_offset)
+            .values(next_offset=next_offset, **times)
+        )
+        if result.rowcount != 1:
+            raise Overtaken(f"{topic}/{number}")
+
+
+def _make_room(connection: Connection, rows: Iterable[Row]) -> list[PartKey]:
+    """The parts of transcripts that are there already and are replaced, their messages being taken away.
+
+    They are those among rows, and those beyond the last: a chat's id may be used again, by a shorter one.
+    """
+    coming: set[PartKey] = set()
+    parts: dict[tuple[str, str, int], int] = {}
+    for row in rows:
+        v = row.values
+        if row.table is tables.transcripts:
+            coming.add((v["workspace_id"], v["chat_id"], v["revision"], v["part"]))
+        elif row.table is tables.chats and "parts" in v:
+            parts[v["workspace_id"], v["chat_id"], v["revision"]] = v["parts"]
+    t, m = tables.transcripts.c, tables.messages.c
+    there: list[PartKey] = []
+    for of_chats in having((t.workspace_id, t.chat_id), {key[:2] for key in parts}):
+        query = select(t.workspace_id, t.chat_id, t.revision, t.part).where(of_chats)
+        there += [(row[0], row[1], row[2], row[3]) for row in connection.execute(query)]
+    gone = [key for key in there if key in coming or key[3] > parts.get(key[:3], key[3])]
+    for which in having((t.workspace_id, t.chat_id, t.revision, t.part), gone):
+        connection.execute(delete(tables.transcripts).where(which))
+    for which in having((m.workspace_id, m.chat_id, m.revision, m.part), gone):
+        connection.execute(delete(tables.messages).where(which))
+    return gone
 
 
 def migrate(url: URL, revision: str = "head") -> None:
@@ -135,7 +181,10 @@ def migrate(url: URL, revision: str = "head") -> None:
                 )  # another one may be at it for long
                 connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": MIGRATION_LOCK})
             config.attributes["connection"] = connection
-            if revision == "base":
+            script = ScriptDirectory.from_config(config)
+            here = MigrationContext.configure(connection).get_current_heads()
+            earlier = {each.revision for each in script.iterate_revisions(here, "base")} if here else set()
+            if revision == "base" or (revision in earlier and revision not in here):
                 command.downgrade(config, revision)
             else:
                 command.upgrade(config, revision)

@@ -11,13 +11,23 @@ from typing import Self
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from schemas.frozen import dataclass
 from services.runtime.failures import WorkerFailed
 from services.runtime.ports import InputRecord
-from services.transcript.archive import Partition
+from services.transcript.batch import Partition
 
 TOPICS_POLL_S = 0.5
 TOPICS_POLLS_MAX = 120
 FETCH_BYTES_MAX = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a partition holds: its oldest offset, its end, and the time of its oldest record, None without one."""
+
+    begin: int
+    end: int
+    oldest_ms: int | None
 
 
 class KafkaLog:
@@ -115,3 +125,16 @@ class KafkaLog:
         """The high watermark as of the last fetch."""
         end: int = self._consumer.highwater(TopicPartition(*partition)) or 0
         return end
+
+    async def held(self) -> dict[Partition, Held]:
+        """What each partition holds, as of now."""
+        partitions = [TopicPartition(*partition) for partition in await self.partitions()]
+        begins = await self._consumer.beginning_offsets(partitions)
+        ends = await self._consumer.end_offsets(partitions)
+        oldest = await self._consumer.offsets_for_times(dict.fromkeys(partitions, 0))
+        return {
+            (each.topic, each.partition): Held(
+                begins[each], ends[each], None if oldest[each] is None else oldest[each].timestamp
+            )
+            for each in partitions
+        }

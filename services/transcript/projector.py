@@ -1,6 +1,7 @@
 """Feeds the archive: reads the six topics from the offsets the archive holds, and writes batch after batch.
 
-The one rule: nothing is remembered between batches but the offsets; after any failure they are read from the database again.
+The one rule: nothing is remembered between batches but the offsets and the time there; after any failure they are read from the
+database again.
 """
 
 import asyncio
@@ -10,12 +11,12 @@ from typing import Protocol
 from aiokafka.errors import KafkaError
 from sqlalchemy.exc import SQLAlchemyError
 
-from schemas.codec import Poison
 from services.runtime.logs import explain, log
 from services.runtime.metrics import Metrics
 from services.runtime.ports import InputRecord
-from services.transcript.archive import Archive, Overtaken, Partition
-from services.transcript.rows import Row, rows
+from services.transcript.archive import Archive, Overtaken
+from services.transcript.batch import Batch, Partition
+from services.transcript.clocks import Clock
 
 BATCH_RECORDS_MAX = 2_000
 """Records written in one transaction."""
@@ -62,6 +63,7 @@ class Projector:
         self._metrics = metrics
         self._sleep = sleep
         self._offsets: dict[Partition, int] = {}
+        self._clocks: dict[Partition, Clock] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Archives until `stop` is set. A database or broker that fails is tried again, with growing waits; nothing is passed over."""
@@ -94,6 +96,7 @@ class Projector:
         """Prepares the database if need be, reads the offsets from it and goes there."""
         await self._archive.prepare()
         self._offsets = await self._archive.offsets(await self._source.partitions())
+        self._clocks = await self._archive.clocks()
         await self._source.seek(self._offsets)
 
     async def step(self) -> int:
@@ -102,27 +105,22 @@ class Projector:
         if not records:
             await self._pass_markers()
             return 0
-        made: list[Row] = []
-        poison = 0
+        batch = Batch(clocks=dict(self._clocks))
         following: dict[Partition, int] = {}
         for record in records:
             partition = (record.topic, record.partition)
-            if record.offset < following.get(partition, self._offsets[partition]):
-                continue
-            following[partition] = record.offset + 1
-            try:
-                made += rows(record)
-            except Poison:
-                # Whoever acts on the topic puts it into the dead letters; here it only has nothing to show.
-                poison += 1
-        moved = {partition: (self._offsets[partition], to) for partition, to in following.items()}
+            if record.offset >= following.get(partition, self._offsets[partition]):
+                following[partition] = record.offset + 1
+                batch.take(record)
+        batch.moved = {partition: (self._offsets[partition], to) for partition, to in following.items()}
         try:
-            await self._archive.write(made, moved=moved)
+            await self._archive.write(batch)
             self._offsets.update(following)
+            self._clocks.update(batch.clocks)
         finally:
             self._show_lag(following)  # what was read and could not be written is lag too
         self._metrics.add("archive_records", len(records))
-        self._metrics.add("archive_unreadable", poison)
+        self._metrics.add("archive_unreadable", batch.unreadable)
         return len(records)
 
     async def _pass_markers(self) -> None:

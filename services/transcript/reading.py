@@ -11,9 +11,12 @@ from sqlalchemy import RowMapping, and_, exists, false, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.transcript import tables
+from services.transcript.erasure import hash_of
 
 MESSAGES_SHOWN_MAX = 5_000
-"""Messages on one page; the mail and the topic hold all of them."""
+"""Messages on one page; the topic holds all of them."""
+CHARS_SHOWN_MAX = 2_000_000
+"""Characters of messages on one page: some 5 MB of HTML, which a phone still opens."""
 REPLIES_SHOWN_MAX = 100
 """Answers by e-mail on one page, the latest ones."""
 
@@ -29,6 +32,7 @@ class ArchivedChat:
     tags: tuple[str, ...]
     messages: tuple[RowMapping, ...]
     replies: tuple[RowMapping, ...]
+    summary: str | None
     complete: bool
     cut: bool
 
@@ -38,7 +42,7 @@ async def read_chat(
 ) -> ArchivedChat | None:
     """One revision of a chat, or None while nothing of it is in the archive, or only some parts of its transcript."""
     of_chat = {"workspace_id": workspace_id, "chat_id": chat_id}
-    c, m, t = tables.chats.c, tables.messages.c, tables.transcripts.c
+    c, t = tables.chats.c, tables.transcripts.c
     async with engine.connect() as connection:
         found = await connection.execute(select(tables.chats).filter_by(**of_chat, revision=revision))
         chat = found.mappings().one_or_none()
@@ -49,29 +53,56 @@ async def read_chat(
         complete = chat[c.parts.name] is not None and arrived == chat[c.parts.name]
         if not complete and chat[c.missed_reason.name] is None:
             return None
-        said = await connection.execute(
-            select(tables.messages)
-            .filter_by(**of_chat, revision=revision)
-            .where(m.internal == false())
-            .order_by(m.part, m.position)
-            .limit(MESSAGES_SHOWN_MAX + 1)
+        messages, cut = await _messages(connection, of_chat, revision) if complete else ((), False)
+        summary = await connection.scalar(
+            select(tables.summaries.c.text).filter_by(**of_chat, revision=revision)
         )
-        messages = said.mappings().all() if complete else []
         tags = await connection.scalar(select(tables.conversations.c.tags).filter_by(**of_chat))
-        replies = await _replies(connection, of_chat)
+        replies = await replies_to(connection, of_chat)
         known = await _with_request(connection, chat)
     return ArchivedChat(
         chat=known,
         tags=tuple(tags or ()),
-        messages=tuple(messages[:MESSAGES_SHOWN_MAX]),
+        messages=messages,
         replies=replies,
+        summary=summary,
         complete=complete,
-        cut=len(messages) > MESSAGES_SHOWN_MAX,
+        cut=cut,
     )
 
 
-async def _replies(connection: AsyncConnection, of_chat: dict[str, str]) -> tuple[RowMapping, ...]:
-    """The latest answers by e-mail, oldest first, with what became of each."""
+async def is_erased(engine: AsyncEngine, *, workspace_id: str, chat_id: str) -> bool:
+    """Whether a chat went with its visitor, and will not be archived again."""
+    standing = exists().where(tables.erased_chats.c.chat_hash == hash_of(workspace_id, chat_id))
+    async with engine.connect() as connection:
+        return bool(await connection.scalar(select(standing)))
+
+
+async def _messages(
+    connection: AsyncConnection, of_chat: dict[str, str], revision: int
+) -> tuple[tuple[RowMapping, ...], bool]:
+    """What was said for everybody to read, as far as a page holds it, and whether there is more."""
+    m = tables.messages.c
+    said = (
+        select(tables.messages)
+        .filter_by(**of_chat, revision=revision)
+        .where(m.internal == false())
+        .order_by(m.part, m.position)
+        .limit(MESSAGES_SHOWN_MAX + 1)
+    )
+    shown: list[RowMapping] = []
+    chars = 0
+    async with connection.stream(said) as found:
+        async for message in found.mappings():
+            chars += len(message["text"])
+            if len(shown) == MESSAGES_SHOWN_MAX or chars > CHARS_SHOWN_MAX:
+                return tuple(shown), True
+            shown.append(message)
+    return tuple(shown), False
+
+
+async def replies_to(connection: AsyncConnection, of_chat: dict[str, str]) -> tuple[RowMapping, ...]:
+    """The latest answers to a chat by e-mail, oldest first, with what became of each."""
     r, x = tables.replies.c, tables.deliveries.c
     result = (
         select(func.min(x.result))  # of "failed" and "sent" the first in the alphabet

@@ -1,6 +1,7 @@
 """Turns records of the six topics into rows of the archive.
 
-The one rule: the same record gives the same rows, and writing them again changes nothing.
+The one rule: the same record gives the same rows, and writing them again changes nothing. What depends on other records as well is
+made of these rows when they are written (`settings.py`, `presence.py`, `live.py`).
 """
 
 from dataclasses import dataclass
@@ -10,22 +11,15 @@ import orjson
 from sqlalchemy import Table
 
 from schemas import codec, topics
-from schemas.decisions import (
-    ChatClosed,
-    ChatMissed,
-    ChatReopened,
-    ChatTagged,
-    MissedUpdated,
-    RequestRefused,
-)
-from schemas.envelope import Envelope, to_ms
-from schemas.events import ChatFeedback, ChatNoteAdded, ChatRequested
+from schemas.decisions import ChatClosed, ChatMissed, RequestRefused
+from schemas.envelope import Envelope, PartitionEnvelope, to_ms
+from schemas.events import ChatFeedback, ChatNoteAdded, ChatRequested, RouterTick, VisitorUpdated
 from schemas.notices import NoticeReply
 from schemas.outcomes import CrmSettled, MailSettled
 from schemas.transcripts import TranscriptCompleted
-from schemas.types import MissedStatus
 from services.runtime.ports import InputRecord
-from services.transcript import tables
+from services.transcript import standing, tables
+from services.transcript.folding import searched
 from services.transcript.parts import parse_ms
 
 _CODECS = {
@@ -41,25 +35,35 @@ TOPICS = tuple(_CODECS)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row to insert; where its key exists already, its other columns replace what is there."""
+    """One row to insert; where its key exists already, its other columns replace what is there (`writing.py`)."""
 
     table: Table
     values: dict[str, Any]
 
+    @property
+    def chat(self) -> tuple[str, str]:
+        """The workspace's and the chat's id; an empty one where it is about no chat."""
+        return self.values.get("workspace_id", ""), self.values.get("chat_id") or ""
 
-def rows(record: InputRecord) -> list[Row]:
-    """The rows of one record. Raises `codec.Poison`; an unknown type has none."""
+
+def read(record: InputRecord) -> Envelope[str, Any] | PartitionEnvelope[str, RouterTick] | None:
+    """The envelope of a record; None for an unknown type. Raises `codec.Poison`."""
     try:
-        envelope = _CODECS[record.topic].decode(record.value)
+        envelope: Envelope[str, Any] | PartitionEnvelope[str, RouterTick] = _CODECS[record.topic].decode(
+            record.value
+        )
     except codec.UnknownType:
-        return []
-    if not isinstance(envelope, Envelope):
-        return []
-    if record.key != envelope.workspaceid.encode():
+        return None
+    if isinstance(envelope, Envelope) and record.key != envelope.workspaceid.encode():
         raise codec.Poison("the record's key is not its workspaceid")
+    return envelope
+
+
+def rows(envelope: Envelope[str, Any], *, offset: int, at_ms: int) -> list[Row]:
+    """The rows of one record; `at_ms`: its own time."""
     match envelope.data:
-        case ChatRequested() | ChatFeedback() | ChatNoteAdded():
-            return [_event(envelope, at_ms=record.timestamp_ms)]
+        case ChatRequested() | ChatFeedback() | ChatNoteAdded() | VisitorUpdated():
+            return [_event(envelope, offset=offset, at_ms=at_ms)]
         case TranscriptCompleted():
             return _transcript(envelope, envelope.data)
         case MailSettled() | CrmSettled():
@@ -70,12 +74,12 @@ def rows(record: InputRecord) -> list[Row]:
             return _decision(envelope)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A dataclass, or several, as JSON values."""
     return orjson.loads(codec.dumps(value))
 
 
-def _event(envelope: Envelope[str, Any], *, at_ms: int) -> Row:
+def _event(envelope: Envelope[str, Any], *, offset: int, at_ms: int) -> Row:
     data = envelope.data
     base = {
         "workspace_id": envelope.workspaceid,
@@ -83,11 +87,21 @@ def _event(envelope: Envelope[str, Any], *, at_ms: int) -> Row:
         "event_id": envelope.id,
         "chat_id": data.chat_id,
         "at_ms": at_ms,
+        "offset": offset,
     }
     match data:
         case ChatRequested():
-            extra = {"channel": data.channel, "question": data.question, "visitor": _plain(data.visitor)}
+            extra = {
+                "channel": data.channel,
+                "question": data.question,
+                "visitor": plain(data.visitor),
+                "department_id": data.department_id,
+                "bot_id": data.bot_id,
+                "priority": data.priority,
+            }
             return Row(tables.requests, base | extra)
+        case VisitorUpdated():
+            return Row(tables.visitor_updates, base | {"visitor": plain(data.visitor)})
         case ChatFeedback():
             extra = {"rating": data.rating, "comment": data.comment, "agent_id": data.agent_id}
             return Row(tables.feedback, base | extra)
@@ -98,19 +112,16 @@ def _event(envelope: Envelope[str, Any], *, at_ms: int) -> Row:
 
 def _decision(envelope: Envelope[str, Any]) -> list[Row]:
     data = envelope.data
-    chat = {"workspace_id": envelope.workspaceid, "chat_id": getattr(data, "chat_id", None)}
     match data:
         case ChatClosed():
-            return [Row(tables.chats, chat | _closed(data))]
+            chat = {"workspace_id": envelope.workspaceid, "chat_id": data.chat_id}
+            return [
+                Row(tables.chats, chat | _closed(data)),
+                *(Row(tables.chat_agents, chat | took_part) for took_part in _took_part(data)),
+            ]
         case ChatMissed():
-            missed = Row(tables.chats, chat | _missed(data, at_ms=to_ms(envelope.time)))
-            return [missed, _inbox(chat, "open")]
-        case ChatReopened():
-            return [_inbox(chat, None)]
-        case ChatTagged():
-            return [Row(tables.conversations, chat | {"tags": list(data.tags)})]
-        case MissedUpdated():
-            return [_inbox(chat, data.status, data.agent_id)]
+            chat = {"workspace_id": envelope.workspaceid, "chat_id": data.chat_id}
+            return [Row(tables.chats, chat | _missed(data, at_ms=to_ms(envelope.time)))]
         case RequestRefused():
             values = {
                 "workspace_id": envelope.workspaceid,
@@ -119,15 +130,11 @@ def _decision(envelope: Envelope[str, Any]) -> list[Row]:
                 "request_type": data.request_type,
                 "code": data.code,
                 "subject": data.subject,
+                "request_offset": data.cause.offset if data.cause else None,
             }
             return [Row(tables.refusals, values)]
         case _:
             return []
-
-
-def _inbox(chat: dict[str, Any], status: MissedStatus | None, agent_id: str | None = None) -> Row:
-    """A missed chat stands open in the inbox until it is said otherwise; one that lives again is not in it."""
-    return Row(tables.conversations, chat | {"inbox_status": status, "inbox_agent_id": agent_id})
 
 
 def _closed(data: ChatClosed) -> dict[str, Any]:
@@ -141,11 +148,21 @@ def _closed(data: ChatClosed) -> dict[str, Any]:
         "department_id": data.department.id,
         "department_name": data.department.name,
         "visitor_id": data.visitor.visitor_id,
-        "visitor": _plain(data.visitor),
-        "agents": _plain(data.agents),
+        "visitor": plain(data.visitor),
+        "agents": plain(data.agents),
         "language": data.email.language,
         "timezone": data.email.timezone,
     }
+
+
+def _took_part(data: ChatClosed) -> list[dict[str, Any]]:
+    ended = {
+        "revision": data.revision,
+        "ended_at_ms": parse_ms(data.ended_at),
+        "department_id": data.department.id,
+        "outcome": data.outcome,
+    }
+    return [{"agent_id": agent.id, **ended} for agent in data.agents]
 
 
 def _missed(data: ChatMissed, *, at_ms: int) -> dict[str, Any]:
@@ -155,9 +172,9 @@ def _missed(data: ChatMissed, *, at_ms: int) -> dict[str, Any]:
         "missed_reason": data.reason,
         "missed_detail": data.detail,
         "missed_tag": data.tag,
-        "rule": _plain(data.rule),
-        "available_at_start": _plain(data.available_at_start),
-        "available_at_missed": _plain(data.available_at_missed),
+        "rule": plain(data.rule),
+        "available_at_start": plain(data.available_at_start),
+        "available_at_missed": plain(data.available_at_missed),
         "available_counts": data.available_counts,
         "reply_by_email": data.reply_by_email,
     }
@@ -186,7 +203,12 @@ def _transcript(envelope: Envelope[str, Any], data: TranscriptCompleted) -> list
         )
         for position, message in enumerate(data.messages)
     ]
-    return [head, Row(tables.transcripts, {**part, "event_id": envelope.id}), *said]
+    to_make = {"ended_at_ms": parse_ms(data.ended_at), "text": None, "method": None, "at_ms": None}
+    wanted = [Row(tables.summaries, chat | to_make)] if data.part == data.parts else []
+    said_by = ((message.internal, message.text) for message in data.messages)
+    found = searched(data.question if data.part == 1 else None, said_by)
+    texts = (Row(standing.texts, {**part, **text}) for text in found)
+    return [head, Row(tables.transcripts, {**part, "event_id": envelope.id}), *said, *texts, *wanted]
 
 
 def _reply(envelope: Envelope[str, Any], data: NoticeReply) -> Row:
@@ -222,6 +244,6 @@ def _outcome(envelope: Envelope[str, Any]) -> Row:
         "record_id": data.record.id if data.record else "",
         "record_type": data.record.type if data.record else None,
         "record_url": data.record.url if data.record else None,
-        "owner": _plain(data.owner) if data.owner else None,
+        "owner": plain(data.owner) if data.owner else None,
     }
     return Row(tables.activities, base | crm)

@@ -1,14 +1,18 @@
-"""The archive's tables.
+"""The archive's tables of what has happened; `standing.py` has those of what stands now.
 
 The one rule: each column is filled from one topic only, so the archive is the same in whatever order the topics are read.
 All times are integer milliseconds since the epoch. `migrations/` creates these tables; a test compares the two.
 """
+
+from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
+    FromClause,
     Index,
     Integer,
     MetaData,
@@ -16,7 +20,15 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    and_,
+    exists,
+    or_,
 )
+
+EVENT_AGAIN_MS = 24 * 3600 * 1000
+"""The same (source, id) changes nothing for so long (the contract, Envelope)."""
+AGAIN: dict[Any, Any] = {"newer_by": ("at_ms", EVENT_AGAIN_MS)}
+"""Of a table of events: a row gives way to a later record of the same (source, id) only when that is an event of its own again."""
 
 metadata = MetaData()
 
@@ -69,9 +81,24 @@ conversations = Table(
     Column("tags", JSON(none_as_null=True)),
     Column("inbox_status", String(32)),
     Column("inbox_agent_id", String(128)),
+    Column("phase", String(16)),
+    Column("revision", Integer),
+    Column("department_id", String(128)),
+    Column("owner_id", String(128)),
+    Column("since_ms", BigInteger),
+    Column("entered_ms", BigInteger),
+    Column("offer_id", String(128)),
+    Column("rung_agent_ids", JSON(none_as_null=True)),
+    Column("participants", JSON(none_as_null=True)),
+    Column("missed_at_ms", BigInteger),
+    Column("missed_tag", String(32)),
+    Column("decided_offset", BigInteger),
     PrimaryKeyConstraint("workspace_id", "chat_id", name="pk_conversations"),
+    Index("ix_conversations_phase", "workspace_id", "phase", "department_id"),
+    Index("ix_conversations_owner", "workspace_id", "owner_id", "phase"),
+    Index("ix_conversations_inbox", "workspace_id", "inbox_status", "missed_at_ms", "chat_id"),
 )
-"""What is true of a chat whatever its revision: tags and the place in the missed inbox (chat.routing.v1)."""
+"""What is true of a chat whatever its revision (chat.routing.v1): tags, the place in the missed inbox, and who has it now (`live.py`)."""
 
 messages = Table(
     "messages",
@@ -115,8 +142,13 @@ requests = Table(
     Column("channel", String(32), nullable=False),
     Column("question", Text, nullable=False),
     Column("visitor", JSON, nullable=False),
+    Column("offset", BigInteger),
+    Column("department_id", String(128)),
+    Column("bot_id", String(128)),
+    Column("priority", String(128)),
     PrimaryKeyConstraint("workspace_id", "source", "event_id", name="pk_requests"),
     Index("ix_requests_chat", "workspace_id", "chat_id", "at_ms"),
+    info=AGAIN,
 )
 """Every request for a chat (chat.events.v1); a refused one has a row in `refusals`."""
 
@@ -131,8 +163,10 @@ feedback = Table(
     Column("rating", Integer, nullable=False),
     Column("comment", Text),
     Column("agent_id", String(128)),
+    Column("offset", BigInteger),
     PrimaryKeyConstraint("workspace_id", "source", "event_id", name="pk_feedback"),
     Index("ix_feedback_chat", "workspace_id", "chat_id"),
+    info=AGAIN,
 )
 """Visitors' ratings (chat.events.v1)."""
 
@@ -147,10 +181,28 @@ notes = Table(
     Column("at_ms", BigInteger, nullable=False),
     Column("by_agent_id", String(128), nullable=False),
     Column("text", Text, nullable=False),
+    Column("offset", BigInteger),
     PrimaryKeyConstraint("workspace_id", "source", "event_id", name="pk_notes"),
     Index("ix_notes_chat", "workspace_id", "chat_id"),
+    info=AGAIN,
 )
 """Agents' notes (chat.events.v1); they belong to the chat's visitor."""
+
+visitor_updates = Table(
+    "visitor_updates",
+    metadata,
+    Column("workspace_id", String(128), nullable=False),
+    Column("source", String(256), nullable=False),
+    Column("event_id", String(128), nullable=False),
+    Column("chat_id", String(128), nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("visitor", JSON, nullable=False),
+    Column("offset", BigInteger),
+    PrimaryKeyConstraint("workspace_id", "source", "event_id", name="pk_visitor_updates"),
+    Index("ix_visitor_updates_chat", "workspace_id", "chat_id", "at_ms"),
+    info=AGAIN,
+)
+"""What became known of a chat's visitor later (chat.events.v1); a closed chat's row has it in already."""
 
 refusals = Table(
     "refusals",
@@ -161,10 +213,11 @@ refusals = Table(
     Column("request_type", String(128), nullable=False),
     Column("code", String(64), nullable=False),
     Column("subject", String(128)),
+    Column("request_offset", BigInteger),
     PrimaryKeyConstraint("workspace_id", "decision_id", name="pk_refusals"),
     Index("ix_refusals_request", "workspace_id", "request_id"),
 )
-"""Requests that were not granted (chat.routing.v1): a request, a rating or a note with a row here does not count."""
+"""Requests that were not granted (chat.routing.v1): an event with a row here does not count; `refused` tells."""
 
 deliveries = Table(
     "deliveries",
@@ -225,6 +278,100 @@ offsets = Table(
     Column("topic", String(256), nullable=False),
     Column("partition", Integer, nullable=False),
     Column("next_offset", BigInteger, nullable=False),
+    Column("at_ms", BigInteger),
+    Column("tick_ms", BigInteger),
+    Column("clock_ms", BigInteger),
     PrimaryKeyConstraint("topic", "partition", name="pk_offsets"),
 )
-"""How far each topic is in the rows above: written in the same transaction."""
+"""How far each topic is in all rows, and its time there (`clocks.py`): written in the same transaction."""
+
+
+def refused(events: FromClause) -> ColumnElement[bool]:
+    """Whether a row of events was refused. `events` has workspace_id, event_id and offset; rows of older versions lack the offset."""
+    e, x = events.c, refusals.c
+    same = and_(x.workspace_id == e.workspace_id, x.request_id == e.event_id)
+    here = or_(x.request_offset.is_(None), e.offset.is_(None), x.request_offset == e.offset)
+    return exists().where(same, here)
+
+
+summaries = Table(
+    "summaries",
+    metadata,
+    Column("workspace_id", String(128), nullable=False),
+    Column("chat_id", String(128), nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("ended_at_ms", BigInteger, nullable=False),
+    Column("text", Text),
+    Column("method", String(128)),
+    Column("at_ms", BigInteger),
+    PrimaryKeyConstraint("workspace_id", "chat_id", "revision", name="pk_summaries"),
+    Index("ix_summaries_made", "at_ms"),
+    info={"newer_by": ("ended_at_ms", 0)},
+)
+"""One row per finished chat, from its transcript's last part on (chat.transcripts.v1); the summarizer fills in text, method and time.
+Without a time it is still to be made; without a text there is none. A later chat of the same id takes the row over."""
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("workspace_id", String(128), nullable=False),
+    Column("visitor_hash", String(64), nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("workspace_id", "visitor_hash", name="pk_erasures"),
+)
+"""Visitors who were erased, and when last: filled by `chat-routing erase`, from no topic."""
+
+erased_chats = Table(
+    "erased_chats",
+    metadata,
+    Column("chat_hash", String(64), nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("chat_hash", name="pk_erased_chats"),
+)
+"""Their chats, by a hash over workspace and chat: nothing about one is archived again, whatever the topics still hold."""
+
+revoked_links = Table(
+    "revoked_links",
+    metadata,
+    Column("workspace_id", String(128), nullable=False),
+    Column("chat_id", String(128), nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("made_before_ms", BigInteger, nullable=False),
+    Column("revoked_at_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("workspace_id", "chat_id", "revision", name="pk_revoked_links"),
+)
+"""Links to pages that open nothing any more: filled by `chat-routing link`, from no topic. Of all chats where the chat's id is an empty
+string, of all revisions where the revision is 0."""
+
+chat_agents = Table(
+    "chat_agents",
+    metadata,
+    Column("workspace_id", String(128), nullable=False),
+    Column("agent_id", String(128), nullable=False),
+    Column("chat_id", String(128), nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("ended_at_ms", BigInteger, nullable=False),
+    Column("department_id", String(128), nullable=False),
+    Column("outcome", String(32), nullable=False),
+    PrimaryKeyConstraint("workspace_id", "chat_id", "revision", "agent_id", name="pk_chat_agents"),
+    Index("ix_chat_agents_agent", "workspace_id", "agent_id", "ended_at_ms"),
+    Index("ix_chat_agents_department", "workspace_id", "agent_id", "department_id", "ended_at_ms"),
+    Index("ix_chat_agents_outcome", "workspace_id", "agent_id", "outcome", "ended_at_ms"),
+)
+"""Who took part in each chat that has ended (chat.routing.v1), as `chats` has them."""
+
+Index("ix_chats_outcome", chats.c.workspace_id, chats.c.outcome, chats.c.ended_at_ms)
+Index(
+    "ix_chats_department_outcome",
+    *(chats.c.workspace_id, chats.c.department_id, chats.c.outcome, chats.c.ended_at_ms),
+)
+Index("ix_chats_tag", chats.c.workspace_id, chats.c.missed_tag, chats.c.ended_at_ms)
+_inbox = conversations.c
+Index(
+    "ix_conversations_missed",
+    *(_inbox.workspace_id, _inbox.department_id, _inbox.inbox_status, _inbox.missed_at_ms, _inbox.chat_id),
+)
+Index(
+    "ix_conversations_given",
+    *(_inbox.workspace_id, _inbox.inbox_agent_id, _inbox.inbox_status, _inbox.missed_at_ms, _inbox.chat_id),
+)

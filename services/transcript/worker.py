@@ -12,19 +12,22 @@ from schemas.topics import EVENTS, ROUTING, TRANSCRIPT_STATE
 from services.runtime.failures import WorkerFailed
 from services.runtime.links import LinkSettings, links
 from services.runtime.process import main_of
-from services.runtime.runner import Context, run_worker
+from services.runtime.runner import Context, Part, run_worker
 from services.runtime.wall_clock import now_ms
-from services.transcript.api import Pages
+from services.transcript.access import ApiSettings
+from services.transcript.api import Api
 from services.transcript.archive import Archive
 from services.transcript.kafka_log import KafkaLog
+from services.transcript.pages import Pages
 from services.transcript.processor import transcript_processors
 from services.transcript.projector import Projector
 from services.transcript.rows import TOPICS
+from services.transcript.summary import Extractive, Method, Summarizer, method_named
 
 PORT = 9103
 
 
-class TranscriptSettings(LinkSettings):
+class TranscriptSettings(LinkSettings, ApiSettings):
     """What the transcript worker can be told besides what every worker can."""
 
     group: str = Field(
@@ -40,6 +43,12 @@ class TranscriptSettings(LinkSettings):
         min_length=1,
         description="the archive's database: sqlite:///FILE or postgresql://…",
     )
+    summary_method: str = Field(
+        default=Extractive.name,
+        min_length=1,
+        description="how chats are summed up: extractive (sentences of the chat), off, or MODULE:FUNCTION of a package that is installed "
+        "beside this one and brings another method, a language model for instance",
+    )
 
 
 async def run(settings: TranscriptSettings, stop: asyncio.Event) -> None:
@@ -51,6 +60,10 @@ async def run(settings: TranscriptSettings, stop: asyncio.Event) -> None:
         raise WorkerFailed(
             "CHAT_ARCHIVE_URL can't be used: it must be sqlite:///FILE or postgresql://…"
         ) from error
+    try:
+        method = method_named(settings.summary_method)
+    except ValueError as error:
+        raise WorkerFailed(f"CHAT_SUMMARY_METHOD can't be used: {error}") from error
 
     async def project(context: Context) -> None:
         source = KafkaLog(bootstrap=settings.bootstrap, topics=TOPICS)
@@ -58,6 +71,8 @@ async def run(settings: TranscriptSettings, stop: asyncio.Event) -> None:
             projector = Projector(archive, source, metrics=context.metrics)
             await projector.run(context.stop)
 
+    api_secret = settings.token_secret
+    served = Api(archive.engine, secret=api_secret, now_ms=now_ms).routes() if api_secret else []
     pages = Pages(archive.engine, secret=secret, now_ms=now_ms)
     try:
         await run_worker(
@@ -68,11 +83,20 @@ async def run(settings: TranscriptSettings, stop: asyncio.Event) -> None:
                 links(base_url=settings.public_url, secret=secret, lifetime_s=settings.link_lifetime_s)
             ),
             stop=stop,
-            routes=pages.routes(),
-            beside=[project],
+            routes=[*served, *pages.routes()],
+            beside=[project] if method is None else [project, summing_up(archive, method)],
         )
     finally:
         await archive.close()
+
+
+def summing_up(archive: Archive, method: Method) -> Part:
+    """The part that makes the summaries."""
+
+    async def sum_up(context: Context) -> None:
+        await Summarizer(archive, method, now_ms=now_ms, metrics=context.metrics).run(context.stop)
+
+    return sum_up
 
 
 def main() -> None:

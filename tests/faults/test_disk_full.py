@@ -22,7 +22,7 @@ from services.transcript.archive import Archive
 from tests.faults.judgement import ARCHIVED, drain, judge
 from tests.faults.small_disk import small_disk
 from tests.faults.stage import LIMIT_S, POLL_INTERVAL_S, Stage
-from tests.transcript import test_archive
+from tests.transcript import sources
 
 pytestmark = [pytest.mark.faults, pytest.mark.kafka, pytest.mark.timeout(600)]
 
@@ -95,8 +95,8 @@ async def archives_differ(stage: Stage, fresh: Path) -> list[str]:
         records = [record for topic in ARCHIVED for record in log.all_of(topic)]
     kept, wanted = [await Archive.open(f"sqlite:///{path}") for path in (stage.archive, fresh)]
     try:
-        await test_archive.drain(wanted, records)
-        found, expected = [await test_archive.contents(each) for each in (kept, wanted)]
+        await sources.drain(wanted, records)
+        found, expected = [await sources.contents(each) for each in (kept, wanted)]
     finally:
         await kept.close()
         await wanted.close()

@@ -10,10 +10,10 @@ from typing import get_args
 import pytest
 from typer.testing import CliRunner
 
-from schemas.outcomes import MailKind
 from schemas.types import Language
 from services.local.cli import app
 from services.local.errors import LocalError
+from services.local.sample_mails import Sample
 from tests.approved import approved
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "mail"
@@ -31,7 +31,7 @@ def preview(kind: str, language: Language, out: Path) -> list[str]:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_mails_look_as_they_were_approved(language: Language, tmp_path: Path) -> None:
     out = tmp_path / "new" / "folder"
-    names = [f"{kind}.{language}.{suffix}" for kind in get_args(MailKind) for suffix in SUFFIXES]
+    names = [f"{kind}.{language}.{suffix}" for kind in get_args(Sample) for suffix in SUFFIXES]
     assert preview("all", language, out) == [str(out / name) for name in names]
     for name in names:
         found = (out / name).read_bytes()
@@ -40,7 +40,7 @@ def test_mails_look_as_they_were_approved(language: Language, tmp_path: Path) ->
 
 def test_every_approved_file_is_one_of_a_mail() -> None:
     wanted = {
-        f"{kind}.{lang}.{suffix}" for kind in get_args(MailKind) for lang in LANGUAGES for suffix in SUFFIXES
+        f"{kind}.{lang}.{suffix}" for kind in get_args(Sample) for lang in LANGUAGES for suffix in SUFFIXES
     }
     assert {path.name for path in GOLDEN.iterdir()} == wanted
 

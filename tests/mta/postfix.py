@@ -20,6 +20,8 @@ from services.local.ports import LOOPBACK, free_ports, is_free
 
 DAEMONS = Path("/usr/lib/postfix/sbin")
 PROGRAMS = ("postfix", "saslpasswd2", "openssl")
+LOGIN = "*/sasl2/libplain.so"
+"""SASL's way to take a password; without it Postfix offers no login."""
 OWNER = "postfix"
 USER, PASSWORD = "chats", "right"
 MAIL_BYTES_MAX = 50_000_000
@@ -110,8 +112,12 @@ def lacking() -> str | None:
     if os.geteuid() != 0:
         return "Postfix can only be started by root"
     missing = [name for name in PROGRAMS if shutil.which(name) is None]
-    if missing or not (DAEMONS / "master").exists():
-        return f"{', '.join(missing) or 'master'} not found (Debian: apt install postfix sasl2-bin libsasl2-modules)"
+    missing += [] if (DAEMONS / "master").exists() else ["master"]
+    missing += [] if any(Path("/usr/lib").glob(LOGIN)) else [LOGIN]
+    if missing:
+        return (
+            f"{', '.join(missing)} not found (Debian: apt install postfix sasl2-bin libsasl2-modules openssl)"
+        )
     return None
 
 

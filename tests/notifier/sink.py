@@ -1,9 +1,10 @@
 """A mail server on loopback that answers as a test tells it to, and keeps the bytes as they came."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from inspect import isawaitable
 from typing import Any
 
 from aiosmtpd.smtp import SMTP, AuthResult
@@ -11,9 +12,9 @@ from aiosmtpd.smtp import SMTP, AuthResult
 
 @dataclass
 class Sink:
-    """What came, and what to answer: `rcpt` and `data` return an SMTP answer, or None to accept."""
+    """What came, and what to answer: `rcpt` and `data` return an SMTP answer, or None to accept; `rcpt` may take its time over it."""
 
-    rcpt: Callable[[str], str | None] = lambda _address: None
+    rcpt: Callable[[str], str | Awaitable[str | None] | None] = lambda _address: None
     data: Callable[[bytes], str | None] = lambda _message: None
     login: bool = False
     drop_after_data: int = 0
@@ -31,6 +32,8 @@ class Sink:
         self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any
     ) -> str:
         answer = self.rcpt(address)
+        if isawaitable(answer):
+            answer = await answer
         if answer is not None:
             return answer
         envelope.rcpt_tos.append(address)

@@ -4,23 +4,20 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from schemas import codec
-from schemas.envelope import from_ms
-from schemas.events import Visitor
 from schemas.notices import NoticeUnattended
 from schemas.topics import NOTICES
-from schemas.types import Language, MissedReason
 from services.notifier import digest
-from services.notifier.core import RESENT, compose_digest
+from services.notifier.core import RESENT
 from services.notifier.digest import DIGESTS, NOTICES_MAX, Digests, digest_id_of, due_codec
 from services.notifier.mailer import Mailer
 from services.notifier.message import Scribe
 from services.notifier.servers import Outlet
+from services.notifier.slow import SlowLane
 from services.notifier.smtp import Post, Server
 from services.runtime.effect_settings import EffectSettings
 from services.runtime.effects import Downstream
@@ -28,8 +25,7 @@ from services.runtime.handling import Handling
 from services.runtime.ledger import Ledger
 from services.runtime.metrics import Metrics
 from services.runtime.ports import InputRecord
-from tests.approved import approved
-from tests.notifier.samples import RULES, WORKSPACE, envelope, letter, unattended, visitor
+from tests.notifier.samples import RULES, WORKSPACE, envelope, letter, unattended
 from tests.notifier.sink import Sink
 from tests.notifier.test_mailer import LIMIT_S, LIMITS, Written, hashed
 from tests.notifier.test_message import parsed, part
@@ -37,7 +33,6 @@ from tests.notifier.test_message import parsed, part
 DIGEST_S = 60.0
 LEASE_MS = 600_000
 """Longer than the clocks of these tests are moved by: nobody is taken for dead."""
-GOLDEN = Path(__file__).parents[1] / "golden" / "digest"
 SCRIBE = Scribe(default_from="chats@example.com")
 
 
@@ -104,7 +99,8 @@ async def worker(
         post = await stack.enter_async_context(
             Post(Server(host="127.0.0.1", port=port), answer_s_max=LIMIT_S, unknown_wait_s=0.002)
         )
-        outlet = Outlet(post, Downstream("sink", kind="mail", limits=LIMITS, metrics=metrics))
+        downstream = Downstream("sink", kind="mail", limits=LIMITS, metrics=metrics)
+        outlet = Outlet(post, downstream, SlowLane("sink/slow", connections_max=LIMITS.calls_max))
         digests = Digests(ledger)
         mails = Mailer(
             rules=RULES,
@@ -354,30 +350,3 @@ async def test_when_too_many_wait_each_goes_at_once(
         assert kept == [False, True, True, False, False]
         await digests.close()
         assert not await digests.keeps(envelope(missed(6))), "what waits is counted"
-
-
-@pytest.mark.parametrize("language", ["en", "ja"])
-def test_golden(language: Language) -> None:
-    reasons: tuple[MissedReason, ...] = ("visitor_left", "no_reply", "no_agent_message")
-    notices = [
-        replace(
-            unattended(language),
-            notice_id=f"n{number}",
-            chat_id=f"c{number}",
-            missed_at=from_ms(number * 600_000 + 1_795_252_745_000),
-            reason=reason,
-            detail=None,
-            visitor=visitor(language) if number else Visitor("v7"),
-        )
-        for number, reason in enumerate(reasons)
-    ]
-    envelopes = [envelope(notice, event_id=f"e{number}") for number, notice in enumerate(notices)]
-    digest_id = digest_id_of([notice.notice_id for notice in notices])
-    mail = compose_digest(envelopes, RULES, digest_id=digest_id)
-    raw = SCRIBE.write(mail, mail.recipients).message
-    shown = {"eml": raw, "txt": part(raw, "plain").encode(), "html": part(raw, "html").encode()}
-    for suffix, content in shown.items():
-        path = GOLDEN / f"{language}.{suffix}"
-        assert content == approved(path, content), (
-            f"{path.name} has changed: UPDATE_GOLDEN=1 writes it anew; look at the diff"
-        )

@@ -84,7 +84,21 @@ def test_an_answer_is_neither_automatic_nor_a_list() -> None:
     message = parsed(written(samples.reply()))
     assert message["Auto-Submitted"] is None
     assert message["List-Id"] is None
+    assert message["From"] == "Sales <support@example.com>"
+    assert message["To"] == "ann@example.org"
     assert message["Cc"] == "archive@example.com"
+
+
+@pytest.mark.parametrize(
+    ("from_address", "sender"), [("help@example.net", "help@example.net"), (None, "chats@example.com")]
+)
+def test_the_sender_is_the_departments_or_the_default_one(from_address: str | None, sender: str) -> None:
+    mail = compose(envelope(samples.reply(letter=replace(letter(), from_address=from_address))), RULES)
+    assert mail is not None
+    told = SCRIBE.write(mail, mail.recipients)
+    assert told.sender == sender
+    assert parsed(told.message)["From"] == f"Sales <{sender}>"
+    assert parsed(told.message)["Message-ID"].endswith(f"@{sender.partition('@')[2]}>")
 
 
 def test_refused_recipients_are_not_named() -> None:

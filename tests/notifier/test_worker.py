@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import httpx
@@ -19,6 +20,7 @@ from pydantic import SecretStr, ValidationError
 
 from schemas import codec, topics
 from services.notifier.settings import NotifierSettings
+from services.notifier.slow import SLOW_AFTER_S
 from services.notifier.worker import rules_of
 from services.runtime.links import LinkExpired, read_link
 from tests.notifier.samples import letter, transcript, unattended
@@ -167,6 +169,63 @@ async def test_notices_become_mails_once_and_the_process_stops_cleanly(kafka: st
             await until(lambda: len(sink.mails) > 41)
         assert len(sink.mails) == 42
         assert b"<late.unattended@example.com>" in sink.messages[-1]
+
+
+def to_each(address: str, *, first: int, mails: int) -> list[bytes]:
+    """Return notices, each to another recipient; `address` has their number in it."""
+    return [
+        encoded(
+            unattended(
+                notice_id=f"{address}{number}{first}", letter=letter("en", address.format(number=number))
+            ),
+            first + number,
+        )
+        for number in range(mails)
+    ]
+
+
+@pytest.mark.kafka
+async def test_twenty_slow_recipients_hold_up_nobody_else(kafka: str, tmp_path: Path) -> None:
+    await make_topics(kafka)
+    woken = asyncio.Event()
+
+    async def rcpt(address: str) -> None:
+        if address.startswith("slow"):
+            await woken.wait()
+
+    sink = Sink(rcpt=rcpt)
+
+    def arrived(name: str) -> int:
+        return sum(to.startswith(name) for (to,), _message in sink.mails)
+
+    environment = {
+        "CHAT_BOOTSTRAP": kafka,
+        "CHAT_GROUP": "notifier-slow-test",
+        "CHAT_HTTP_PORT": "0",
+        "CHAT_SMTP_PORT": "0",
+        "CHAT_LEDGER_URL": f"sqlite:///{tmp_path / 'ledger.db'}",
+        "CHAT_LINK_SECRET": SECRET,
+    }
+    async with sink.open():
+        environment["CHAT_SMTP_PORT"] = str(sink.port)
+        slow = [to_each("slow{number}@example.com", first=first, mails=20) for first in (0, 100, 200)]
+        quick = [to_each("quick{number}@example.com", first=first, mails=100) for first in (300, 400)]
+        await publish(kafka, topics.NOTICES, *slow[0], *quick[0])
+        async with Worker().running(environment) as worker:
+
+            async def until_there(name: str, mails: int) -> None:
+                await until(lambda: arrived(name) == mails or "worker_failed" in worker.log)
+
+            await until_there("quick", 100)
+            found_s = monotonic() + SLOW_AFTER_S
+            await until(lambda: monotonic() > found_s)
+            # They have been found out: now more of them than there are connections for.
+            await publish(kafka, topics.NOTICES, *slow[1], *slow[2], *quick[1])
+            await until_there("quick", 200)
+            assert arrived("slow") == 0
+            woken.set()
+            await until_there("slow", 60)
+    assert (arrived("quick"), arrived("slow")) == (200, 60)
 
 
 def test_without_a_secret_it_says_what_to_do() -> None:

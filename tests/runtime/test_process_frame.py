@@ -16,6 +16,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from itsdangerous.encoding import base64_encode
 from pydantic import ValidationError
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -28,6 +29,7 @@ from services.runtime.links import (
     LinkExpired,
     LinkInvalid,
     TranscriptLink,
+    _signer,
     read_link,
     transcript_link,
 )
@@ -45,7 +47,9 @@ SECRET = "a secret of some length"
 
 
 def link(*, secret: str = SECRET, expires_at_ms: int = 2_000) -> str:
-    return transcript_link("https://chat.example/", secret, "会社", "c/1", 2, expires_at_ms)
+    return transcript_link(
+        "https://chat.example/", secret, TranscriptLink("会社", "c/1", 2, 500, expires_at_ms)
+    )
 
 
 def token_of(address: str) -> str:
@@ -54,14 +58,14 @@ def token_of(address: str) -> str:
 
 def test_a_link_opens_what_it_was_made_for_until_it_expires() -> None:
     token = token_of(link())
-    assert read_link(token, SECRET, now_ms=1_999) == TranscriptLink("会社", "c/1", 2, 2_000)
+    assert read_link(token, SECRET, now_ms=1_999) == TranscriptLink("会社", "c/1", 2, 500, 2_000)
     with pytest.raises(LinkExpired):
         read_link(token, SECRET, now_ms=2_000)
 
 
 def test_a_link_is_the_same_on_every_machine() -> None:
     assert link() == (
-        "https://chat.example/t/WyLkvJrnpL4iLCJjLzEiLDIsMjAwMF0.2dhTNZRIT4bV20IQihiX2gP-eyM3E8tW3knHsuB7DX4"
+        "https://chat.example/t/WyLkvJrnpL4iLCJjLzEiLDIsNTAwLDIwMDBd.ldzyg55CgRQCG-v1cVTvFzvzmTVG1HR8sTM3U6pWd-w"
     )
 
 
@@ -78,6 +82,13 @@ def test_a_changed_link_or_another_secret_is_refused() -> None:
             read_link(changed, SECRET, now_ms=0)
     with pytest.raises(LinkInvalid):
         read_link(token_of(link(secret="another secret, as long")), SECRET, now_ms=0)
+
+
+def test_a_genuine_token_that_says_something_else_is_refused() -> None:
+    for said in (b'["w","c",1,2000]', b'["w","c",1,2,3,4]', b"7", b"{}", b"null"):
+        token = _signer(SECRET).sign(base64_encode(said)).decode()
+        with pytest.raises(LinkInvalid):
+            read_link(token, SECRET, now_ms=0)
 
 
 def test_a_short_secret_is_refused() -> None:

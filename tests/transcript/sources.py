@@ -8,10 +8,16 @@ from pathlib import Path
 from types import coroutine
 from typing import Any
 
+from sqlalchemy import select
+
 from schemas import codec, topics
 from schemas.outcomes import CrmOwner, CrmRecord, CrmSettled, MailSettled
+from services.runtime.metrics import Metrics
 from services.runtime.ports import InputRecord
-from services.transcript.archive import Partition
+from services.transcript import tables
+from services.transcript.archive import Archive
+from services.transcript.batch import Partition
+from services.transcript.projector import Projector
 from tests.transcript.driving import Driver
 from tests.transcript.world import World
 
@@ -116,3 +122,28 @@ class Crashes:
         copied.write_bytes(files[0])
         copied.with_name(copied.name + "-wal").write_bytes(files[1])
         self.copies.append(copied)
+
+
+async def contents(archive: Archive) -> dict[str, list[tuple[Any, ...]]]:
+    """All rows by table, without the numbers that texts get in the order in which they come."""
+    async with archive.engine.connect() as connection:
+        return {
+            table.name: sorted(
+                (
+                    tuple(row)
+                    for row in await connection.execute(select(*(c for c in table.c if c.name != "id")))
+                ),
+                key=repr,
+            )
+            for table in tables.metadata.sorted_tables
+        }
+
+
+async def drain(archive: Archive, records: Sequence[InputRecord], *, batch: int = 1_000) -> Metrics:
+    """Archives all records, then stops."""
+    source, stop, metrics = ListLog(records, batch), asyncio.Event(), Metrics()
+    running = asyncio.create_task(Projector(archive, source, metrics=metrics).run(stop))
+    await asyncio.wait_for(source.drained.wait(), 10)
+    stop.set()
+    await running
+    return metrics

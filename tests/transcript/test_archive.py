@@ -1,30 +1,31 @@
 """The archive: every record is in it exactly once, whatever stops in between."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+import re
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from sqlalchemy import Connection, inspect, select
+from sqlalchemy import event, select
 from sqlalchemy.exc import OperationalError
 
-from schemas.decisions import MissedUpdated
+from schemas.decisions import ChatQueued, MissedUpdated
 from schemas.events import ChatFeedback, ChatNoteAdded, MissedAssignRequested
 from services.local.ports import LOOPBACK, free_ports
+from services.runtime.database import open_single
 from services.runtime.metrics import Metrics
-from services.runtime.ports import InputRecord
 from services.transcript import tables
-from services.transcript.archive import Archive, Overtaken, Partition, migrate
+from services.transcript.archive import Archive, Overtaken, migrate
+from services.transcript.batch import Batch, Partition
+from services.transcript.core import DAY_MS
 from services.transcript.kafka_log import KafkaLog
 from services.transcript.projector import Projector
 from services.transcript.rows import TOPICS, Row
 from tests.databases import NewDatabase
-from tests.transcript.sources import Crashes, ListLog, everything, watched
-from tests.transcript.world import World
+from tests.transcript.bulk import Size, fill
+from tests.transcript.sources import Crashes, ListLog, contents, drain, everything, watched
+from tests.transcript.world import START_MS, World
 
 
 def sample() -> World:
@@ -45,31 +46,6 @@ def sample() -> World:
     world.end("c2", revision=2, workspace="other")
     world.tag("c1", "first", "second")
     return world
-
-
-async def contents(archive: Archive) -> dict[str, list[tuple[Any, ...]]]:
-    async with archive.engine.connect() as connection:
-        return {
-            table.name: sorted((tuple(row) for row in await connection.execute(select(table))), key=repr)
-            for table in tables.metadata.sorted_tables
-        }
-
-
-async def drain(archive: Archive, records: Sequence[InputRecord], *, batch: int = 1_000) -> Metrics:
-    """Archives all records, then stops."""
-    source, stop, metrics = ListLog(records, batch), asyncio.Event(), Metrics()
-    running = asyncio.create_task(Projector(archive, source, metrics=metrics).run(stop))
-    await asyncio.wait_for(source.drained.wait(), 10)
-    stop.set()
-    await running
-    return metrics
-
-
-@pytest.fixture
-async def archive(database_url: str) -> AsyncIterator[Archive]:
-    opened = await Archive.open(database_url)
-    yield opened
-    await opened.close()
 
 
 async def test_what_stands_in_the_archive(archive: Archive) -> None:
@@ -99,19 +75,25 @@ async def test_what_stands_in_the_archive(archive: Archive) -> None:
         kept = await connection.execute(select(c.chat_id, c.tags, c.inbox_status).order_by(c.chat_id))
         assert [tuple(row) for row in kept] == [("c1", ["first", "second"], None), ("c2", None, None)]
     rows = await contents(archive)
-    counted = {name: len(found) for name, found in rows.items()}
+    counted = {name: len(found) for name, found in rows.items() if found}
     assert counted == {
         "activities": 3,
+        "chat_agents": 2,
         "chats": 3,
         "conversations": 2,
         "deliveries": 5,
+        "departments": 2,
         "feedback": 1,
+        "freshness": 2,
         "messages": 3,
         "notes": 1,
         "offsets": 6,
         "refusals": 1,
         "replies": 1,
         "requests": 3,
+        "summaries": 3,
+        "tags": 2,
+        "texts": 4,
         "transcripts": 3,
     }
     assert metrics.value("archive_unreadable_total") == 1
@@ -149,6 +131,39 @@ async def test_the_inbox_as_it_stands_after_each_decision(archive: Archive) -> N
         [("open", None)],
         [("deleted", None)],
     ]
+
+
+async def test_a_chat_id_used_again_is_another_chat(archive: Archive) -> None:
+    world = World()
+    world.decide(ChatQueued("c1", "sales", 1), at=world.request("c1"))
+    world.tag("c1", "old")
+    world.miss("c1")
+    world.delete("c1")
+    await drain(archive, everything(world))
+    assert (await contents(archive))["tags"] == [("acme", "old", "c1")]
+    world.now_ms += DAY_MS + 1_000
+    world.decide(ChatQueued("c1", "support", 1), at=world.request("c1"))
+    await drain(archive, everything(world))
+    c = tables.conversations.c
+    async with archive.engine.connect() as connection:
+        found = await connection.execute(
+            select(c.phase, c.department_id, c.revision, c.inbox_status, c.missed_tag, c.tags)
+        )
+        assert [tuple(row) for row in found] == [("waiting", "support", 1, None, None, None)]
+    assert (await contents(archive))["tags"] == []
+
+
+async def test_the_same_event_again_changes_nothing_for_a_day(archive: Archive) -> None:
+    world = World()
+    note = world.publish(ChatNoteAdded("c1", "n1", "a1", "likes tea"))
+    times = []
+    for hours in (0, 1, 24):
+        world.now_ms = START_MS + hours * 3_600_000 + hours // 24
+        if hours:
+            world.again(note)
+        await drain(archive, everything(world))
+        times += [row[5] - START_MS for row in (await contents(archive))["notes"]]
+    assert times == [0, 0, DAY_MS + 1]
 
 
 async def test_the_order_between_topics_does_not_matter(new_database: NewDatabase) -> None:
@@ -203,10 +218,10 @@ async def test_of_two_projectors_one_writes(archive: Archive) -> None:
     partition = ("chat.events.v1", 0)
     await archive.offsets([partition])
     row = Row(tables.conversations, {"workspace_id": "w", "chat_id": "c", "inbox_status": "open"})
-    await archive.write([row], moved={partition: (0, 5)})
+    await archive.write(Batch([row], moved={partition: (0, 5)}))
     late = Row(tables.conversations, {"workspace_id": "w", "chat_id": "c", "inbox_status": "late"})
     with pytest.raises(Overtaken):
-        await archive.write([late], moved={partition: (0, 4)})
+        await archive.write(Batch([late], moved={partition: (0, 4)}))
     assert await archive.offsets([partition]) == {partition: 5}
     assert (await contents(archive))["conversations"][0][3] == "open"
 
@@ -215,11 +230,11 @@ async def test_a_database_that_fails_is_tried_again(archive: Archive) -> None:
     class Flaky(Archive):
         failures = 2
 
-        async def write(self, rows: Any, *, moved: Any) -> None:
+        async def write(self, batch: Batch) -> None:
             if Flaky.failures:
                 Flaky.failures -= 1
                 raise OperationalError("INSERT", {}, Exception("disk full"))
-            await super().write(rows, moved=moved)
+            await super().write(batch)
 
     waits: list[float] = []
 
@@ -295,7 +310,7 @@ async def test_a_kafka_that_is_away_at_the_start_is_tried_again(archive: Archive
 
 async def test_a_database_that_fails_lags_and_a_stop_does_not_wait_for_the_next_try(archive: Archive) -> None:
     class Broken(Archive):
-        async def write(self, rows: Any, *, moved: Any) -> None:  # noqa: ARG002 - the port's
+        async def write(self, batch: Batch) -> None:  # noqa: ARG002 - the port's
             raise OperationalError("INSERT", {}, Exception("disk full"))
 
     sleeping, stop = asyncio.Event(), asyncio.Event()
@@ -314,26 +329,6 @@ async def test_a_database_that_fails_lags_and_a_stop_does_not_wait_for_the_next_
     assert lag == source.end((TOPICS[0], 0)), "what was read and could not be written is lag"
     stop.set()
     await asyncio.wait_for(running, 10)
-
-
-async def test_migrations_make_the_tables_and_take_them_back(archive: Archive) -> None:
-    def differences(connection: Connection) -> list[Any]:
-        context = MigrationContext.configure(connection)
-        return list(compare_metadata(context, tables.metadata))
-
-    def names(connection: Connection) -> set[str]:
-        return set(inspect(connection).get_table_names())
-
-    async def look(question: Callable[[Connection], Any]) -> Any:
-        async with archive.engine.connect() as connection:
-            return await connection.run_sync(question)
-
-    url = archive.engine.url
-    assert await look(differences) == []
-    migrate(url, "base")
-    assert await look(names) == {"alembic_version"}
-    migrate(url)
-    assert await look(differences) == []
 
 
 async def test_several_archives_of_a_process_are_prepared_at_once(new_database: NewDatabase) -> None:
@@ -361,3 +356,27 @@ async def test_readers_of_a_file_never_wait_for_the_writer(tmp_path: Path) -> No
         mode = await connection.exec_driver_sql("PRAGMA journal_mode")
         assert mode.scalar() == "wal"
     await archive.close()
+
+
+def test_what_is_written_never_needs_whole_tables_read(tmp_path: Path) -> None:
+    """A batch costs the same however much there is already; SQLite says how it looks for rows."""
+    engine = open_single(f"sqlite:///{tmp_path}/archive.sqlite3")
+    migrate(engine.url)
+    fill(engine, Size(chats=30))
+    plans: dict[str, list[str]] = {}
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def explain(
+        _connection: Any, cursor: Any, statement: str, parameters: Any, _context: Any, many: bool
+    ) -> None:
+        if statement.startswith(("SELECT", "UPDATE", "DELETE")) and statement not in plans:
+            plans[statement] = []
+            cursor.execute(f"EXPLAIN QUERY PLAN {statement}", parameters[0] if many else parameters)
+            plans[statement] = [row[3] for row in cursor.fetchall()]
+
+    fill(engine, Size(chats=30))
+    engine.dispose()
+    assert len(plans) > 10
+    steps = [(step, statement) for statement, found in plans.items() for step in found]
+    large = re.compile(rf"SCAN ({'|'.join(tables.metadata.tables)})\b(?! USING COVERING INDEX)")
+    assert [(step, statement) for step, statement in steps if large.match(step)] == []

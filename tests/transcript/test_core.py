@@ -316,6 +316,37 @@ class TestMemory:
         world.end("c1")
         assert texts(run(world)[0]) == ["first", "last"]
 
+    def test_of_a_month_full_of_chats_only_the_open_one_is_remembered(self) -> None:
+        """With a crash every day, and the decisions read first, so that everything waits for its events."""
+        world, driver, days, daily = World(), Driver(), 30, 20
+        world.request("open", question="since long ago")
+        seen_events = seen_routing = most = 0
+        for day in range(days):
+            world.say("open", f"day {day}")
+            world.say("open", f"aside {day}", kind="agent", internal=True)
+            for number in range(daily):
+                chat = f"{day}-{number}"
+                world.request(chat)
+                world.say(chat, "x" * 1_000)
+                world.end(chat)
+            world.now_ms += core.DAY_MS + 1
+            driver.feed([*world.routing[seen_routing:], *world.events[seen_events:]])
+            seen_events, seen_routing = len(world.events), len(world.routing)
+            driver.crash()
+            most = max(most, len(driver.changelog))
+        assert most <= 2 + 2 * days + daily, (
+            "its head, the progress and its messages, and the heads of one day's others"
+        )
+        world.end("open")
+        driver.feed([*world.routing[seen_routing:], *world.events[seen_events:]])
+        last = driver.transcripts[-1]
+        assert texts(last) == [f"{what} {day}" for day in range(days) for what in ("day", "aside")]
+        assert (last.chat_id, last.question, len(driver.transcripts)) == (
+            "open",
+            "since long ago",
+            days * daily + 1,
+        )
+
     def test_a_chat_that_begins_and_ends_in_a_batch_writes_no_message(self) -> None:
         world = World()
         world.request("c1")

@@ -13,10 +13,12 @@ from pydantic import ValidationError
 from schemas import codec
 from schemas.topics import TRANSCRIPT_STATE, TRANSCRIPTS
 from services.runtime.failures import WorkerFailed
+from services.runtime.wall_clock import now_ms
+from services.transcript.access import Token, make_token
 from services.transcript.archive import Archive
 from services.transcript.rows import TOPICS
 from services.transcript.worker import TranscriptSettings, run
-from tests.transcript.test_archive import contents
+from tests.transcript.sources import contents
 from tests.transcript.world import World
 
 SECRET = "0123456789abcdef-test"
@@ -103,6 +105,7 @@ async def test_the_worker_on_kafka(own_kafka: str, tmp_path: Path) -> None:
         group="test-transcript-worker",
         archive_url=f"sqlite:///{folder}/archive.sqlite3",
         link_secret=SECRET,
+        api_secret=SECRET,
     )
     stop = asyncio.Event()
     worker = asyncio.create_task(run(settings, stop))
@@ -119,6 +122,11 @@ async def test_the_worker_on_kafka(own_kafka: str, tmp_path: Path) -> None:
         async with httpx.AsyncClient() as client:
             page = await client.get(found.link)
             assert (page.status_code, "こんにちは" in page.text) == (200, True)
+            token = Token(workspace="acme", role="admin", expires_at_ms=now_ms() + 60_000)
+            headers = {"authorization": f"Bearer {make_token(token, secret=SECRET)}"}
+            asked = await client.get(f"{settings.public_url}/v1/acme/chats", headers=headers)
+            assert (asked.status_code, asked.json()["next"]) == (200, None)
+            assert (await client.get(f"{settings.public_url}/v1/acme/chats")).status_code == 401
             assert (await client.get(f"{settings.public_url}/readyz")).status_code == 200
     finally:
         stop.set()

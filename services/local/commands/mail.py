@@ -8,16 +8,15 @@ from typing import Annotated, Literal, TypeAlias, get_args
 
 import typer
 
-from schemas.outcomes import MailKind
 from schemas.types import Language
 from services.local.errors import LocalError
-from services.local.sample_mails import mail_of
+from services.local.sample_mails import Sample, mail_of
 from services.notifier.message import Scribe
 from services.notifier.settings import NotifierSettings
 
 app = typer.Typer(no_args_is_help=True, help="The notifier's mails: look at them before anybody gets one.")
 
-_Kind: TypeAlias = Literal[MailKind, "all"]
+_Kind: TypeAlias = Literal[Sample, "all"]
 
 
 @app.command()
@@ -28,7 +27,7 @@ def preview(
 ) -> None:
     """Write sample mails as they would be sent: each whole (.eml), and its HTML and its text in files of their own."""
     scribe = Scribe(default_from=NotifierSettings.model_fields["mail_from"].default)
-    for each in get_args(MailKind) if kind == "all" else (kind,):
+    for each in get_args(Sample) if kind == "all" else (kind,):
         sample = mail_of(each, lang)
         for suffix, content in _files(scribe.write(sample, sample.recipients).message):
             path = out / f"{each}.{lang}.{suffix}"

@@ -14,6 +14,8 @@ from services.local.display import Bars
 from services.local.installation import CRM_SYNC, TRANSCRIPT, Installation
 from services.local.ports import LOOPBACK
 from services.local.settings import LocalSettings
+from services.transcript.api import PREFIX
+from services.transcript.openapi import DOCUMENT_PATH
 
 _WATCH_INTERVAL_S = 0.5
 
@@ -52,6 +54,7 @@ def _addresses(installation: Installation) -> Table:
     table = Table("what", "where", title="chat-routing is up", title_justify="left")
     table.add_row("Kafka", installation.bootstrap)
     table.add_row("archive pages", installation.http_url(TRANSCRIPT))
+    table.add_row("archive API", f"{installation.http_url(TRANSCRIPT)}{PREFIX}{DOCUMENT_PATH}")
     table.add_row("CRM feed", installation.http_url(CRM_SYNC))
     table.add_row("mail sink (SMTP)", f"{LOOPBACK}:{installation.mailbox.port}")
     table.add_row("mails", str(installation.mailbox.folder))

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
+from itertools import starmap
 from operator import attrgetter
 from pkgutil import get_data
 from types import NoneType, UnionType
@@ -29,8 +30,8 @@ class Damaged(Exception):
 class Stored(Generic[T]):
     """Writes and reads the values of one dataclass."""
 
-    def __init__(self, kind: type[T], *, also: Mapping[Any, Convert] | None = None) -> None:
-        """`also`: how fields of certain types are read that are no dataclasses."""
+    def __init__(self, kind: type[T], *, also: Mapping[Any, Callable[..., Any]] | None = None) -> None:
+        """`also`: what makes values of certain types of their fields, in place of the types themselves."""
         self._kind = kind
         self._read = _reader(kind, dict(also or {}))
 
@@ -88,7 +89,7 @@ def hints(kind: type) -> dict[str, Any]:
     }
 
 
-def _reader(kind: Any, also: dict[Any, Convert]) -> Convert:
+def _reader(kind: Any, also: dict[Any, Callable[..., Any]]) -> Convert:
     """What makes a dataclass of an array; only fields that JSON does not give back as they were cost anything."""
     of_fields = hints(kind)
     converts = [_convert(of_fields[field.name], also) for field in fields(kind)]
@@ -104,11 +105,12 @@ def _reader(kind: Any, also: dict[Any, Convert]) -> Convert:
     return read
 
 
-def _convert(hint: Any, also: dict[Any, Convert]) -> Convert | None:
+def _convert(hint: Any, also: dict[Any, Callable[..., Any]]) -> Convert | None:
     """What makes a field's value of what JSON gives; None where that is the value."""
     origin, args = get_origin(hint), get_args(hint)
     if hint in also:
-        return also[hint]
+        make = also[hint]
+        return lambda values: make(*values)
     if is_dataclass(hint):
         return _reader(hint, also)
     if origin is Literal:
@@ -117,6 +119,9 @@ def _convert(hint: Any, also: dict[Any, Convert]) -> Convert | None:
         converts = [_convert(arg, also) for arg in args if arg is not NoneType]
         assert len(converts) == 1 or not any(converts), "of several kinds, JSON can't tell which it was"
         return converts[0]
+    if origin is tuple and args[0] in also:
+        make_each = also[args[0]]
+        return lambda values: tuple(starmap(make_each, values))
     if origin is tuple:
         return _tuple(_convert(args[0], also))
     if origin is dict:

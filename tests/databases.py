@@ -78,7 +78,9 @@ def postgresql() -> Iterator[NewDatabase]:
                     psycopg.connect(host=folder, user="postgres").close()
             yield new
         finally:
-            server.send_signal(SIGINT)  # it waits for nobody: a test that failed may have left a connection open
+            server.send_signal(
+                SIGINT
+            )  # it waits for nobody: a test that failed may have left a connection open
             server.wait(STOP_LIMIT_S)
 
 

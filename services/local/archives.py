@@ -17,7 +17,7 @@ from services.local.installation import archive_of
 from services.local.settings import LocalSettings
 from services.runtime.logs import explain
 from services.runtime.settings import SECRETS_FOLDER
-from services.transcript.archive import Archive
+from services.transcript.archive.database import Archive
 
 ArchiveUrl = Annotated[
     str | None,

@@ -35,8 +35,8 @@ from services.local.traces import Known, Marks, Remainder, known_chats, number_o
 from services.router.core.inbox import IN_WORK
 from services.router.core.revisions import KNOWN_CLOSED_S, KNOWN_MISSED_S
 from services.router.core.state import Chat
-from services.transcript.archive import Archive
-from services.transcript.erasure import CrmRecord, chats_of, crm_records, erase, hash_of
+from services.transcript.archive.database import Archive
+from services.transcript.archive.erasure import CrmRecord, chats_of, crm_records, erase, hash_of
 
 STEPS = ("look", "inbox", "worker", "archive", "ledgers", "remains")
 ANSWER_LIMIT_S = 30

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import create_engine, func, select
 
-from services.transcript import tables
+from services.transcript.archive import tables
 
 _PAGE_LIMIT_S = 30.0
 

@@ -58,7 +58,7 @@ _STORED: dict[str, Stored[Any]] = {
     "department": Stored(Department),
     "rota": Stored(Rota),
     "agent": Stored(Agent),
-    "chat": Stored(Chat, also={AvailableAgent: lambda values: _card(*values)}),
+    "chat": Stored(Chat, also={AvailableAgent: _card}),
     "monitor": Stored(Monitor),
     "last_agent": Stored(LastAgent),
 }
@@ -74,14 +74,19 @@ def _encoded(part: str) -> str:
     return quote(part, safe="")
 
 
+def _decoded(part: str) -> str:
+    """Most parts hold nothing that is encoded, and `unquote` takes longer to say so."""
+    return unquote(part) if "%" in part else part
+
+
 class Changelog:
     """Writes what changed in a partition, and builds a partition from what was written."""
 
     def __init__(self, partition: Partition) -> None:
         self._partition = partition
-        self._chunks: dict[str, deque[tuple[str, int]]] = {}
-        """Stored chunks of seen ids per workspace, oldest first: key part and time of the newest id in it."""
-        self._stored_seen: list[tuple[str, str, list[tuple[str, int]]]] = []
+        self._chunks: dict[str, deque[tuple[bytes, int]]] = {}
+        """Stored chunks of seen ids per workspace, oldest first: key and time of the newest id in it."""
+        self._stored_seen: list[tuple[str, bytes, list[tuple[str, int]]]] = []
 
     def changes(self) -> Iterator[Change]:
         """Every entity that changed since the last call, deleted ones as None, and the clock."""
@@ -122,13 +127,13 @@ class Changelog:
         for workspace_id, ids in seen.fresh.items():
             workspace = _encoded(workspace_id)
             chunks = self._chunks.setdefault(workspace_id, deque())
-            name = f"{ids[0][1]}-{ids[0][0]}"
-            chunks.append((name, ids[-1][1]))
-            yield _key("seen", workspace, name), dumps(ids)
+            key = _key("seen", workspace, f"{ids[0][1]}-{ids[0][0]}")
+            chunks.append((key, ids[-1][1]))
+            yield key, dumps(ids)
             oldest_ms = seen.oldest_ms(workspace_id) or ids[-1][1] - SEEN_MS
             while chunks[0][1] < oldest_ms:  # the one just written is never stale
                 stale, _ = chunks.popleft()
-                yield _key("seen", workspace, stale), None
+                yield stale, None
         seen.fresh.clear()
 
     def restore(self, key: bytes, value: bytes) -> None:
@@ -140,9 +145,9 @@ class Changelog:
             return
         if scope != "seen" and scope not in _STORED:
             raise Damaged("a kind of value that this version does not know")
-        workspace_id, entity_id = map(unquote, rest)
+        workspace_id = _decoded(rest[0])
         if scope == "seen":
-            self._stored_seen.append((workspace_id, entity_id, _chunk(value)))
+            self._stored_seen.append((workspace_id, key, _chunk(value)))
             return
         ws = partition.workspaces.get(workspace_id)
         if ws is None:
@@ -153,8 +158,8 @@ class Changelog:
         """Builds the indexes and the seen ids."""
         for ws in self._partition.workspaces.values():
             membership.rebuild(ws)
-        for workspace_id, name, chunk in self._stored_seen:
-            self._chunks.setdefault(workspace_id, deque()).append((name, chunk[-1][1]))
+        for workspace_id, key, chunk in self._stored_seen:
+            self._chunks.setdefault(workspace_id, deque()).append((key, chunk[-1][1]))
             self._partition.seen.restore(
                 workspace_id, chunk
             )  # as they were written, so the oldest come first

@@ -169,9 +169,7 @@ DEFINITIONS: tuple[Definition, ...] = (
         "Records the archive has still to read.",
         labels=("topic", "partition"),
     ),
-    Definition(
-        "summaries", "counter", "Summaries of finished chats, made or given up.", labels=("result",)
-    ),
+    Definition("summaries", "counter", "Summaries of finished chats, made or given up.", labels=("result",)),
 )
 
 PREFIX = "chat_"

@@ -19,8 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from schemas.types import SenderKind
 from services.runtime.logs import explain, log
 from services.runtime.metrics import Metrics
-from services.transcript import tables
-from services.transcript.archive import Archive
+from services.transcript.archive import tables
+from services.transcript.archive.database import Archive
 from services.transcript.extract import extract
 
 CHATS_MAX = 20

@@ -14,14 +14,14 @@ from services.runtime.links import LinkSettings, links
 from services.runtime.process import main_of
 from services.runtime.runner import Context, Part, run_worker
 from services.runtime.wall_clock import now_ms
-from services.transcript.access import ApiSettings
-from services.transcript.api import Api
-from services.transcript.archive import Archive
-from services.transcript.kafka_log import KafkaLog
-from services.transcript.pages import Pages
+from services.transcript.api.access import ApiSettings
+from services.transcript.api.routes import Api
+from services.transcript.archive.database import Archive
+from services.transcript.archive.kafka_log import KafkaLog
+from services.transcript.archive.projector import Projector
+from services.transcript.archive.rows import TOPICS
+from services.transcript.pages.routes import Pages
 from services.transcript.processor import transcript_processors
-from services.transcript.projector import Projector
-from services.transcript.rows import TOPICS
 from services.transcript.summary import Extractive, Method, Summarizer, method_named
 
 PORT = 9103

@@ -18,13 +18,13 @@ from services.local.ports import LOOPBACK
 from services.runtime import health
 from services.runtime.links import TranscriptLink, transcript_link
 from services.runtime.metrics import Metrics
-from services.transcript import tables
-from services.transcript.archive import Archive
-from services.transcript.erasure import erase
-from services.transcript.export import export
-from services.transcript.pages import Pages
-from services.transcript.reading import MESSAGES_SHOWN_MAX
-from services.transcript.revocation import Revocation, revoke
+from services.transcript.archive import tables
+from services.transcript.archive.database import Archive
+from services.transcript.archive.erasure import erase
+from services.transcript.pages.export import export
+from services.transcript.pages.reading import MESSAGES_SHOWN_MAX
+from services.transcript.pages.revocation import Revocation, revoke
+from services.transcript.pages.routes import Pages
 from tests.transcript.sources import drain, everything
 from tests.transcript.world import START_MS, World
 

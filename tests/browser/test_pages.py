@@ -10,8 +10,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
-from services.transcript.reading import MESSAGES_SHOWN_MAX
-from services.transcript.wording import WORDS
+from services.transcript.pages.reading import MESSAGES_SHOWN_MAX
+from services.transcript.pages.wording import WORDS
 from tests.browser.conftest import Opened
 from tests.browser.site import (
     ARABIC,

@@ -18,7 +18,7 @@ from schemas.topics import TRANSCRIPTS
 from services.local.ports import LOOPBACK
 from services.local.publishing import Publisher, wall_ms
 from services.local.topic_log import TopicLog
-from services.transcript.archive import Archive
+from services.transcript.archive.database import Archive
 from tests.faults.judgement import ARCHIVED, drain, judge
 from tests.faults.small_disk import small_disk
 from tests.faults.stage import LIMIT_S, POLL_INTERVAL_S, Stage

@@ -11,8 +11,8 @@ from typer.testing import CliRunner, Result
 
 from services.local.cli import app
 from services.local.errors import LocalError
-from services.transcript import export as exporting
-from services.transcript.archive import Archive
+from services.transcript.archive.database import Archive
+from services.transcript.pages import export as exporting
 from tests.transcript.sources import drain, everything
 from tests.transcript.test_export import from_csv
 from tests.transcript.world import START_MS, World

@@ -17,10 +17,10 @@ from services.local.errors import LocalError
 from services.local.ports import LOOPBACK, free_ports
 from services.local.topics import ensure_topics
 from services.runtime.metrics import Metrics
-from services.transcript.archive import Archive
-from services.transcript.kafka_log import KafkaLog
-from services.transcript.projector import Projector
-from services.transcript.rows import TOPICS
+from services.transcript.archive.database import Archive
+from services.transcript.archive.kafka_log import KafkaLog
+from services.transcript.archive.projector import Projector
+from services.transcript.archive.rows import TOPICS
 from tests.transcript.sources import contents, everything
 from tests.transcript.test_archive import sample
 

@@ -44,8 +44,8 @@ from services.notifier.digest import Digests
 from services.runtime.ledger import Ledger
 from services.runtime.parking import Parking
 from services.runtime.ports import InputRecord
-from services.transcript.archive import Archive
-from services.transcript.erasure import hash_of
+from services.transcript.archive.database import Archive
+from services.transcript.archive.erasure import hash_of
 from tests.databases import KINDS
 from tests.local.programs import eventually
 from tests.notifier.samples import envelope, unattended

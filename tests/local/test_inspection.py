@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import create_engine
 
 from services.local.inspection import archived_notes, leaks
-from services.transcript import tables
+from services.transcript.archive import tables
 
 WHISPER = "go down to ten per cent, it's fine"
 

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from services.local.cli import app
 from services.local.errors import LocalError
 from services.runtime.wall_clock import now_ms
-from services.transcript.access import TOKEN_LIFETIME_S_MAX, read_token
+from services.transcript.api.access import TOKEN_LIFETIME_S_MAX, read_token
 
 SECRET = "0123456789abcdef-token"
 

@@ -16,11 +16,11 @@ from schemas import events as e
 from schemas.envelope import Envelope, from_ms
 from schemas.topics import EVENTS, ROUTING, TRANSCRIPTS
 from schemas.transcripts import TranscriptCompleted, TranscriptMessage
-from services.transcript.archive import write
-from services.transcript.batch import Batch, Told
-from services.transcript.clocks import Clock
-from services.transcript.rows import rows
-from services.transcript.settings import snapshot
+from services.transcript.archive.batch import Batch, Told
+from services.transcript.archive.clocks import Clock
+from services.transcript.archive.database import write
+from services.transcript.archive.rows import rows
+from services.transcript.archive.settings import snapshot
 
 START_MS = 1_795_251_600_000
 CHATS_PER_BATCH = 500

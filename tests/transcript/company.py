@@ -21,10 +21,10 @@ from schemas.types import CrmRight, SenderKind, Visibility
 from schemas.types import Role as StaffRole
 from services.router.records import encode_emitted
 from services.runtime.ports import InputRecord
-from services.transcript import tables
-from services.transcript.access import Role, Token, make_token
-from services.transcript.api import Api
-from services.transcript.archive import Archive
+from services.transcript.api.access import Role, Token, make_token
+from services.transcript.api.routes import Api
+from services.transcript.archive import tables
+from services.transcript.archive.database import Archive
 from tests.router.scenes import MONDAY_9_MS, Scene
 from tests.transcript.driving import Driver
 from tests.transcript.sources import drain

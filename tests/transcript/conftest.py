@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from services.transcript.archive import Archive
+from services.transcript.archive.database import Archive
 from tests.databases import NewDatabase
 from tests.transcript.company import client_of, opened
 

@@ -14,10 +14,10 @@ from schemas import codec, topics
 from schemas.outcomes import CrmOwner, CrmRecord, CrmSettled, MailSettled
 from services.runtime.metrics import Metrics
 from services.runtime.ports import InputRecord
-from services.transcript import tables
-from services.transcript.archive import Archive
-from services.transcript.batch import Partition
-from services.transcript.projector import Projector
+from services.transcript.archive import tables
+from services.transcript.archive.batch import Partition
+from services.transcript.archive.database import Archive
+from services.transcript.archive.projector import Projector
 from tests.transcript.driving import Driver
 from tests.transcript.world import World
 

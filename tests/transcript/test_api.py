@@ -9,8 +9,8 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from services.transcript.access import MAY_READ, ROLES, ApiSettings, Noun, Role
-from services.transcript.api import ENDPOINTS, PREFIX
+from services.transcript.api.access import MAY_READ, ROLES, ApiSettings, Noun, Role
+from services.transcript.api.routes import ENDPOINTS, PREFIX
 from tests.transcript.company import (
     ENDED,
     LIVING,
@@ -237,3 +237,12 @@ async def test_no_workspace_reads_anything_of_another(client: httpx.AsyncClient)
             only_theirs = quote("sales-ann-RIVAL/ #?%2F\n", safe="")
             address = path.format(workspace="acme", chat_id=only_theirs, department_id="sales")
             assert (await client.get(address, headers=bearer("admin"))).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "address", ["/v1/", "/v1/acme", "/v1/acme/chats/", "/v1/acme/chats//", "/v1/acme/chat"]
+)
+async def test_what_is_not_served_is_refused_in_json(client: httpx.AsyncClient, address: str) -> None:
+    refused = await client.get(address, headers=bearer("admin"))
+    assert refused.status_code == 404, "a redirect would have no body"
+    assert refused.headers["content-type"] == "application/problem+json"

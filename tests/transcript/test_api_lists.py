@@ -8,9 +8,9 @@ from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from services.runtime.database import open_async
-from services.transcript.api import ENDPOINTS, PREFIX
-from services.transcript.archive import Archive
-from services.transcript.problems import PROBLEM_TYPE
+from services.transcript.api.problems import PROBLEM_TYPE
+from services.transcript.api.routes import ENDPOINTS, PREFIX
+from services.transcript.archive.database import Archive
 from tests.transcript.company import ENDED, ODD, app_of, bearer, client_of, company, ids, of, records
 from tests.transcript.sources import drain
 

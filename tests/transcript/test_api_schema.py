@@ -18,8 +18,8 @@ from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 from starlette.applications import Starlette
 
-from services.transcript.api import ENDPOINTS, PREFIX, Api
-from services.transcript.archive import Archive
+from services.transcript.api.routes import ENDPOINTS, PREFIX, Api
+from services.transcript.archive.database import Archive
 from tests.transcript.company import NOW_MS, SECRET, bearer, opened
 
 EXAMPLES = 8

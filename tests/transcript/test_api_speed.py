@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from services.runtime.database import open_single
-from services.transcript.archive import Archive, migrate
+from services.transcript.archive.database import Archive, migrate
 from tests.databases import NewDatabase
 from tests.transcript.bulk import COMMON, RARE, Size, fill
 from tests.transcript.company import bearer, client_of

@@ -15,13 +15,13 @@ from schemas.events import ChatFeedback, ChatNoteAdded, MissedAssignRequested
 from services.local.ports import LOOPBACK, free_ports
 from services.runtime.database import open_single
 from services.runtime.metrics import Metrics
-from services.transcript import tables
-from services.transcript.archive import Archive, Overtaken, migrate
-from services.transcript.batch import Batch, Partition
+from services.transcript.archive import tables
+from services.transcript.archive.batch import Batch, Partition
+from services.transcript.archive.database import Archive, Overtaken, migrate
+from services.transcript.archive.kafka_log import KafkaLog
+from services.transcript.archive.projector import Projector
+from services.transcript.archive.rows import TOPICS, Row
 from services.transcript.core import DAY_MS
-from services.transcript.kafka_log import KafkaLog
-from services.transcript.projector import Projector
-from services.transcript.rows import TOPICS, Row
 from tests.databases import NewDatabase
 from tests.transcript.bulk import Size, fill
 from tests.transcript.sources import Crashes, ListLog, contents, drain, everything, watched

@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from schemas.events import ChatFeedback, ChatNoteAdded, ChatRequested, Visitor
 from services.runtime.metrics import Metrics
-from services.transcript import tables
-from services.transcript.archive import Archive
-from services.transcript.batch import Batch
-from services.transcript.erasure import (
+from services.transcript.archive import tables
+from services.transcript.archive.batch import Batch
+from services.transcript.archive.database import Archive
+from services.transcript.archive.erasure import (
     CrmRecord,
     Erased,
     chats_of,
@@ -23,8 +23,8 @@ from services.transcript.erasure import (
     holds_chats,
     without_erased,
 )
-from services.transcript.projector import Projector
-from services.transcript.rows import Row
+from services.transcript.archive.projector import Projector
+from services.transcript.archive.rows import Row
 from tests.transcript.sources import ListLog, contents, drain, everything
 from tests.transcript.world import START_MS, World
 
@@ -197,7 +197,7 @@ async def test_a_projector_that_writes_at_the_same_time_brings_nothing_back(
         await go_on.wait()
         return kept
 
-    monkeypatch.setattr("services.transcript.archive.without_erased", slowly)
+    monkeypatch.setattr("services.transcript.archive.database.without_erased", slowly)
     projector = Projector(archive, ListLog(records), metrics=Metrics())
     await projector.place()
     writing = asyncio.create_task(projector.step())

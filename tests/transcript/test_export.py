@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from sqlalchemy import ColumnElement, true
 
 from schemas.events import ChatFeedback, ChatNoteAdded, Visitor
-from services.transcript import export as exporting
-from services.transcript import tables
-from services.transcript.archive import Archive
-from services.transcript.export import Entry, Format, export
-from services.transcript.spreadsheet import Sheet
+from services.transcript.archive import tables
+from services.transcript.archive.database import Archive
+from services.transcript.pages import export as exporting
+from services.transcript.pages.export import Entry, Format, export
+from services.transcript.pages.spreadsheet import Sheet
 from tests.transcript.sources import drain, everything
 from tests.transcript.world import START_MS, World
 

@@ -7,9 +7,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect, select
 
-from services.transcript import tables
-from services.transcript.archive import Archive, migrate
-from services.transcript.search import found_by, terms
+from services.transcript.archive import tables
+from services.transcript.archive.database import Archive, migrate
+from services.transcript.archive.search import found_by, terms
 from tests.transcript.sources import contents, drain, everything
 from tests.transcript.test_archive import sample
 

@@ -23,12 +23,12 @@ from schemas.types import (
     Strategy,
 )
 from services.runtime.links import TranscriptLink, links, transcript_link
-from services.transcript import tables
-from services.transcript.archive import Archive
-from services.transcript.erasure import erase
-from services.transcript.pages import Pages, Written
-from services.transcript.reading import CHARS_SHOWN_MAX
-from services.transcript.wording import WORDS
+from services.transcript.archive import tables
+from services.transcript.archive.database import Archive
+from services.transcript.archive.erasure import erase
+from services.transcript.pages.reading import CHARS_SHOWN_MAX
+from services.transcript.pages.routes import Pages, Written
+from services.transcript.pages.wording import WORDS
 from tests.transcript.sources import drain, everything
 from tests.transcript.world import START_MS, World
 

@@ -14,10 +14,10 @@ from schemas.envelope import from_ms
 from services.local.cli import app
 from services.local.errors import LocalError
 from services.runtime.links import TranscriptLink, transcript_link
-from services.transcript.archive import Archive
-from services.transcript.pages import Pages
-from services.transcript.revocation import Revocation, revoke
-from services.transcript.wording import WORDS
+from services.transcript.archive.database import Archive
+from services.transcript.pages.revocation import Revocation, revoke
+from services.transcript.pages.routes import Pages
+from services.transcript.pages.wording import WORDS
 from tests.transcript.sources import drain, everything
 from tests.transcript.world import START_MS, World
 

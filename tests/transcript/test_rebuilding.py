@@ -14,12 +14,12 @@ from schemas.events import (
 )
 from services.runtime.metrics import Metrics
 from services.runtime.ports import InputRecord
-from services.transcript import tables
-from services.transcript.archive import Archive
-from services.transcript.batch import Partition
-from services.transcript.kafka_log import Held
-from services.transcript.projector import Projector
-from services.transcript.rebuilding import Rebuilt, rebuild
+from services.transcript.archive import tables
+from services.transcript.archive.batch import Partition
+from services.transcript.archive.database import Archive
+from services.transcript.archive.kafka_log import Held
+from services.transcript.archive.projector import Projector
+from services.transcript.archive.rebuilding import Rebuilt, rebuild
 from tests.transcript.sources import ListLog, contents, drain, everything
 from tests.transcript.test_migrations import found
 from tests.transcript.world import START_MS, World

@@ -7,11 +7,18 @@ import pytest
 from sqlalchemy import select, text
 
 from services.runtime.database import open_single
-from services.transcript import tables
-from services.transcript.archive import Archive, Overtaken
-from services.transcript.batch import Batch
+from services.transcript.archive import tables
+from services.transcript.archive.batch import Batch
+from services.transcript.archive.database import Archive, Overtaken
+from services.transcript.archive.search import (
+    TERM_CHARS_MAX,
+    TERMS_MAX,
+    Unsearchable,
+    found_by,
+    held_by_chat,
+    terms,
+)
 from services.transcript.core import DAY_MS
-from services.transcript.search import TERM_CHARS_MAX, TERMS_MAX, Unsearchable, found_by, held_by_chat, terms
 from tests.databases import NewDatabase
 from tests.transcript.bulk import COMMON, RARE, WHISPERED, Size, fill
 from tests.transcript.sources import contents, drain, everything

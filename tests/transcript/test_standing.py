@@ -16,9 +16,9 @@ from schemas.topics import EVENTS, ROUTING
 from services.router.core.state import Workspace
 from services.router.records import encode_emitted
 from services.runtime.ports import InputRecord
-from services.transcript import presence, standing, tables
-from services.transcript.archive import Archive
-from services.transcript.batch import Batch
+from services.transcript.archive import presence, standing, tables
+from services.transcript.archive.batch import Batch
+from services.transcript.archive.database import Archive
 from tests.router.happenings import play, stream
 from tests.router.scenes import Scene
 from tests.transcript.sources import contents, drain

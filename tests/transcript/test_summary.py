@@ -11,10 +11,11 @@ from schemas.types import Language
 from services.local.phrases import ENGLISH, JAPANESE
 from services.runtime.failures import WorkerFailed
 from services.runtime.metrics import Metrics
-from services.transcript import summary, tables
-from services.transcript.archive import Archive, migrate
+from services.transcript import summary
+from services.transcript.archive import tables
+from services.transcript.archive.database import Archive, migrate
+from services.transcript.archive.migrations.versions import v0005_summaries_and_erasures
 from services.transcript.extract import SENTENCE_CHARS_MAX, SENTENCES, SENTENCES_MAX, extract, sentences
-from services.transcript.migrations.versions import v0005_summaries_and_erasures
 from services.transcript.summary import Conversation, Extractive, Summarizer, Unavailable, method_named
 from services.transcript.worker import TranscriptSettings, run
 from tests.transcript.sources import drain, everything

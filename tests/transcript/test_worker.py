@@ -14,9 +14,9 @@ from schemas import codec
 from schemas.topics import TRANSCRIPT_STATE, TRANSCRIPTS
 from services.runtime.failures import WorkerFailed
 from services.runtime.wall_clock import now_ms
-from services.transcript.access import Token, make_token
-from services.transcript.archive import Archive
-from services.transcript.rows import TOPICS
+from services.transcript.api.access import Token, make_token
+from services.transcript.archive.database import Archive
+from services.transcript.archive.rows import TOPICS
 from services.transcript.worker import TranscriptSettings, run
 from tests.transcript.sources import contents
 from tests.transcript.world import World

@@ -18,8 +18,9 @@ from services.local.commands.replay import moment_ms
 from services.local.display import Bars
 from services.local.errors import LocalError
 from services.local.progress import Progress
-from services.transcript import search, standing, tables, visibility
-from services.transcript.export import Format, export
+from services.transcript.api import visibility
+from services.transcript.archive import search, standing, tables
+from services.transcript.pages.export import Format, export
 
 FILE_MODE = 0o600
 """A file of conversations is its owner's alone."""

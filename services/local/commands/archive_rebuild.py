@@ -15,10 +15,10 @@ from services.local.errors import LocalError
 from services.local.progress import Progress
 from services.local.topic_log import no_kafka
 from services.runtime.failures import WorkerFailed
-from services.transcript.kafka_log import KafkaLog
-from services.transcript.rebuilding import Rebuilt
-from services.transcript.rebuilding import rebuild as make_anew
-from services.transcript.rows import TOPICS
+from services.transcript.archive.kafka_log import KafkaLog
+from services.transcript.archive.rebuilding import Rebuilt
+from services.transcript.archive.rebuilding import rebuild as make_anew
+from services.transcript.archive.rows import TOPICS
 
 
 def rebuild(

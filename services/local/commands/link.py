@@ -16,8 +16,8 @@ from services.local.archives import ArchiveUrl, opened
 from services.local.commands.replay import moment_ms
 from services.local.display import visible
 from services.runtime.wall_clock import now_ms
-from services.transcript import revocation
-from services.transcript.revocation import WHENEVER_MS, Revocation
+from services.transcript.pages import revocation
+from services.transcript.pages.revocation import WHENEVER_MS, Revocation
 
 _PIPE_COLUMNS = 160
 

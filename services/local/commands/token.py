@@ -10,7 +10,7 @@ from services.local.errors import LocalError
 from services.local.installation import API_SECRET
 from services.local.settings import LocalSettings
 from services.runtime.wall_clock import now_ms
-from services.transcript.access import TOKEN_LIFETIME_S_MAX, ApiSettings, Role, Token, make_token
+from services.transcript.api.access import TOKEN_LIFETIME_S_MAX, ApiSettings, Role, Token, make_token
 
 
 def token(

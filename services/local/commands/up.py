@@ -14,8 +14,8 @@ from services.local.display import Bars
 from services.local.installation import CRM_SYNC, TRANSCRIPT, Installation
 from services.local.ports import LOOPBACK
 from services.local.settings import LocalSettings
-from services.transcript.api import PREFIX
-from services.transcript.openapi import DOCUMENT_PATH
+from services.transcript.api.openapi import DOCUMENT_PATH
+from services.transcript.api.routes import PREFIX
 
 _WATCH_INTERVAL_S = 0.5
 

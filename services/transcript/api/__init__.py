@@ -1,0 +1,1 @@
+"""The read API: what programs and consoles ask of the archive, each within its rights."""

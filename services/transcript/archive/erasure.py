@@ -1,0 +1,179 @@
+"""Erases a visitor from the archive, and keeps them erased.
+
+The one rule: which chats were erased is written in the transaction that deletes them, and read in each transaction that writes rows.
+The two wait for each other, so nothing of an erased chat is archived again, however often the topics are read anew.
+
+What is kept are hashes of ids, and when. A later chat of the same visitor is a new one, which is archived until it is erased too.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from functools import partial
+from hashlib import sha256
+from typing import TypeVar
+
+import orjson
+from sqlalchemy import Delete, delete, exists, insert, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from schemas.frozen import dataclass
+from services.transcript.archive import standing, tables
+from services.transcript.archive.batch import Told
+from services.transcript.archive.rows import Row
+from services.transcript.archive.search import forget
+
+Kept = TypeVar("Kept", Row, Told)
+IDS_MAX = 500
+"""Ids in one statement: SQLite takes 32,766 parameters, older ones 999."""
+LOCK = "LOCK TABLE offsets IN EXCLUSIVE MODE"
+"""PostgreSQL: whoever writes rows moves offsets first, so erasing waits for them, and they for it. SQLite has one writer anyway."""
+
+
+@dataclass(frozen=True, slots=True)
+class CrmRecord:
+    """A record in the CRM that a chat went to. Erasing it is the CRM's doing."""
+
+    type: str
+    id: str
+    url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What an erasure did. `rows`: how many were deleted, by table; `before_ms`: when this visitor was last erased."""
+
+    chats: int
+    rows: dict[str, int]
+    before_ms: int | None
+
+
+def hash_of(workspace_id: str, name: str) -> str:
+    """What stands for the id of a visitor or a chat. Who knows an id can tell whether it was erased; nobody can read it off."""
+    return sha256(orjson.dumps([workspace_id, name])).hexdigest()
+
+
+async def chats_of(engine: AsyncEngine, *, workspace_id: str, visitor_id: str) -> set[str]:
+    """The chats of a visitor that the archive knows."""
+    c, r = tables.chats.c, tables.requests.c
+    closed = select(c.chat_id).where(c.workspace_id == workspace_id, c.visitor_id == visitor_id)
+    asked = select(r.chat_id).where(
+        r.workspace_id == workspace_id, r.visitor["visitor_id"].as_string() == visitor_id
+    )
+    async with engine.connect() as connection:
+        found = await connection.execute(closed.union(asked))
+        return set(found.scalars())
+
+
+async def crm_records(engine: AsyncEngine, *, workspace_id: str, chat_ids: Collection[str]) -> set[CrmRecord]:
+    """What the CRM holds of these chats, as far as it told."""
+    a = tables.activities.c
+    found: set[CrmRecord] = set()
+    async with engine.connect() as connection:
+        for some in _some(chat_ids):
+            rows = await connection.execute(
+                select(a.record_type, a.record_id, a.record_url).where(
+                    a.workspace_id == workspace_id, a.chat_id.in_(some), a.record_id != ""
+                )
+            )
+            found |= {CrmRecord(row.record_type or "", row.record_id, row.record_url) for row in rows}
+    return found
+
+
+async def erase(
+    engine: AsyncEngine, *, workspace_id: str, visitor_id: str, chat_ids: Collection[str], now_ms: int
+) -> Erased:
+    """Deletes these chats of a visitor and records it. Again, it does nothing. Raises SQLAlchemyError."""
+    sqlite = engine.dialect.name == "sqlite"
+    async with engine.connect() as connection:
+        if sqlite:
+            # What is deleted is overwritten in the file, too.
+            await connection.execute(text("PRAGMA secure_delete=ON"))
+            await connection.commit()
+        async with connection.begin():
+            if not sqlite:
+                await connection.execute(text(LOCK))
+            # First what writes, so that SQLite's only writer is this one from here on.
+            counts = {
+                table.name: sum(
+                    [
+                        (await connection.execute(statement)).rowcount
+                        for statement in _deletions(workspace_id, chat_ids, table.name)
+                    ]
+                )
+                for table in tables.metadata.sorted_tables
+                if holds_chats(table.name) and table is not standing.texts
+            }
+            counts[standing.texts.name] = await connection.run_sync(
+                partial(forget, workspace_id=workspace_id, chat_ids=chat_ids)
+            )
+            new = await _record(
+                connection,
+                {hash_of(workspace_id, chat_id) for chat_id in chat_ids},
+                at_ms=now_ms,
+            )
+            rows = {str(name): count for name, count in counts.items() if count}
+            before_ms = await _note(
+                connection,
+                {"workspace_id": workspace_id, "visitor_hash": hash_of(workspace_id, visitor_id)},
+                at_ms=now_ms if new or rows else None,
+            )
+        if sqlite:
+            await connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+    return Erased(chats=new, rows=rows, before_ms=before_ms)
+
+
+def holds_chats(name: str) -> bool:
+    """Whether the rows of a table are about one chat each, and so are deleted with it."""
+    return {"workspace_id", "chat_id"} <= set(tables.metadata.tables[name].c.keys())
+
+
+async def without_erased(connection: AsyncConnection, rows: list[Kept]) -> list[Kept]:
+    """The rows that are not about erased chats. To be asked in the transaction that writes them, after it has moved its offsets."""
+    e = tables.erased_chats.c
+    if not await connection.scalar(select(exists(select(e.chat_hash)))):
+        return rows
+    hashes = {
+        (workspace_id, chat_id): hash_of(workspace_id, chat_id)
+        for workspace_id, chat_id in {row.chat for row in rows}
+        if chat_id
+    }
+    erased: set[str] = set()
+    for some in _some(hashes.values()):
+        found = await connection.execute(select(e.chat_hash).where(e.chat_hash.in_(some)))
+        erased.update(found.scalars())
+    return [row for row in rows if hashes.get(row.chat) not in erased]
+
+
+def _some(ids: Iterable[str]) -> Iterator[list[str]]:
+    """Ids in lists of what a statement takes."""
+    left = sorted(ids)
+    for start in range(0, len(left), IDS_MAX):
+        yield left[start : start + IDS_MAX]
+
+
+async def _record(connection: AsyncConnection, hashes: set[str], *, at_ms: int) -> int:
+    """Notes which chats are erased; returns how many were not before."""
+    e = tables.erased_chats.c
+    for some in _some(hashes):
+        known = await connection.execute(select(e.chat_hash).where(e.chat_hash.in_(some)))
+        hashes = hashes - set(known.scalars())
+    if hashes:
+        await connection.execute(
+            insert(tables.erased_chats), [{"chat_hash": each, "at_ms": at_ms} for each in sorted(hashes)]
+        )
+    return len(hashes)
+
+
+async def _note(connection: AsyncConnection, visitor: dict[str, str], *, at_ms: int | None) -> int | None:
+    """Notes when a visitor was erased, unless nothing was to be done; returns when they last were before."""
+    known = await connection.scalar(select(tables.erasures.c.at_ms).filter_by(**visitor))
+    if at_ms is not None and known is None:
+        await connection.execute(insert(tables.erasures), {**visitor, "at_ms": at_ms})
+    elif at_ms is not None:
+        await connection.execute(update(tables.erasures).filter_by(**visitor).values(at_ms=at_ms))
+    return known
+
+
+def _deletions(workspace_id: str, chat_ids: Collection[str], name: str) -> Iterator[Delete]:
+    table = tables.metadata.tables[name]
+    for some in _some(chat_ids):
+        yield delete(table).where(table.c.workspace_id == workspace_id, table.c.chat_id.in_(some))

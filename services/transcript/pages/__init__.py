@@ -1,0 +1,1 @@
+"""What people read of the archive: pages behind signed links, and exports."""

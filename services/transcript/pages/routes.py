@@ -1,0 +1,168 @@
+"""The pages: a transcript or a missed chat behind a signed link that expires and can be revoked. Everything else is refused (404).
+
+The one rule: whoever has the link may read the page, and links are forwarded; so it shows what the visitor could see
+and what staff needs to know of a missed chat, and never a whisper (an internal message).
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import resources
+from itertools import groupby
+from zoneinfo import ZoneInfo
+
+from babel.core import negotiate_locale
+from babel.dates import format_date, format_datetime, format_time
+from babel.units import format_unit
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+from starlette.routing import BaseRoute, Route
+
+from schemas.types import Language
+from services.runtime.html import page_headers
+from services.runtime.links import LINK_PATH, LinkExpired, LinkInvalid, read_link
+from services.runtime.logs import explain, log
+from services.transcript.pages.reading import ArchivedChat, is_erased, read_chat
+from services.transcript.pages.revocation import is_revoked
+from services.transcript.pages.wording import WORDS
+
+STYLE = (resources.files("services.transcript.pages") / "templates" / "page.css").read_text("utf-8")
+HEADERS = page_headers(STYLE, form_action="none")
+"""Sent with every page: nothing is loaded or run, nothing kept, and the link is not told to other sites."""
+
+_log = log(__name__)
+
+
+class Pages:
+    """Renders the pages of one archive. `now_ms` is the wall clock that links are checked against."""
+
+    def __init__(self, engine: AsyncEngine, *, secret: str, now_ms: Callable[[], int]) -> None:
+        self._engine = engine
+        self._secret = secret
+        self._now_ms = now_ms
+        templates = Environment(
+            loader=PackageLoader("services.transcript.pages", "templates"),
+            autoescape=select_autoescape(default=True, default_for_string=True),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._page = templates.get_template("page.html")
+        self._notice = templates.get_template("notice.html")
+
+    def routes(self) -> list[BaseRoute]:
+        """The routes to serve; the last one refuses whatever no other route takes, so it must stand last."""
+        return [
+            Route(LINK_PATH + "{token}", self.transcript, methods=["GET", "HEAD"]),
+            Route("/{anything:path}", self.nothing, methods=["GET", "HEAD"]),
+        ]
+
+    async def transcript(self, request: Request) -> HTMLResponse:
+        """The page of a link: 200, 403 for a forged one, 404 while the chat is not archived, 410 once link or chat are gone."""
+        try:
+            link = read_link(request.path_params["token"], self._secret, self._now_ms())
+        except LinkExpired:
+            return self._told(request, "expired", status=410)
+        except LinkInvalid:
+            return self._told(request, "invalid", status=403)
+        try:
+            if await is_revoked(self._engine, link):
+                return self._told(request, "revoked", status=410)
+            of_chat = {"workspace_id": link.workspace_id, "chat_id": link.chat_id}
+            archived = await read_chat(self._engine, **of_chat, revision=link.revision)
+            if archived is None and await is_erased(self._engine, **of_chat):
+                return self._told(request, "erased", status=410)
+        except (SQLAlchemyError, OSError) as error:
+            _log.warning("page_failed", error=explain(error))
+            return self._told(request, "down", status=503)
+        if archived is None:
+            return self._told(request, "absent", status=404)
+        # In a thread: a long conversation takes a good part of a second, and transcripts are made on this loop.
+        otherwise = _preferred(request.headers.get("accept-language", ""))
+        html = await asyncio.to_thread(self.render, archived, otherwise=otherwise)
+        return HTMLResponse(html, headers=HEADERS)
+
+    async def nothing(self, request: Request) -> HTMLResponse:
+        """Refuses an address nobody serves."""
+        return self._told(request, "nothing", status=404)
+
+    def render(self, archived: ArchivedChat, *, otherwise: Language) -> str:
+        """The HTML of one chat in its workspace's time zone, in its department's language, or in another one while that is not known."""
+        chat = archived.chat
+        language: Language = chat["language"] or otherwise
+        written = Written(language, ZoneInfo(chat["timezone"] or "UTC"))
+        return self._page.render(
+            archived=archived,
+            chat=chat,
+            clock=written.clock,
+            counts=chat["available_counts"] or {},
+            days=groupby(archived.messages, lambda message: written.day(message["at_ms"])),
+            iso=_iso,
+            language=language,
+            moment=written.moment,
+            served_by={agent["id"]: agent["name"] for agent in chat["agents"] or ()},
+            span=written.span,
+            style=STYLE,
+            w=WORDS[language],
+            zone=written.zone.key,
+        )
+
+    def _told(self, request: Request, what: str, *, status: int) -> HTMLResponse:
+        """A page of one sentence, in the reader's language as their browser states it."""
+        language = _preferred(request.headers.get("accept-language", ""))
+        html = self._notice.render(
+            language=language,
+            style=STYLE,
+            title=WORDS[language][f"{what}_title"],
+            text=WORDS[language][f"{what}_text"],
+        )
+        return HTMLResponse(html, status_code=status, headers=HEADERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How times are written in a language and a time zone."""
+
+    language: Language
+    zone: ZoneInfo
+
+    def moment(self, at_ms: int) -> str:
+        """A day and a time."""
+        return format_datetime(_at(at_ms), "medium", tzinfo=self.zone, locale=self.language)
+
+    def clock(self, at_ms: int) -> str:
+        """The time of a day."""
+        return format_time(_at(at_ms), "medium", tzinfo=self.zone, locale=self.language)
+
+    def day(self, at_ms: int) -> str:
+        """A day with its weekday."""
+        return format_date(_at(at_ms).astimezone(self.zone), "full", locale=self.language)
+
+    def span(self, seconds: float) -> str:
+        """How long something takes, in hours, minutes and seconds."""
+        minutes, rest = divmod(seconds, 60)
+        hours, minutes = divmod(minutes, 60)
+        parts = (("hour", hours), ("minute", minutes), ("second", rest))
+        return " ".join(
+            format_unit(value, f"duration-{unit}", "short", locale=self.language)
+            for unit, value in parts
+            if value
+        )
+
+
+def _preferred(accept_language: str) -> Language:
+    """The first language a browser asks for that there are words in; they list the wanted ones in order."""
+    wanted = [each.partition(";")[0].strip() for each in accept_language.split(",")]
+    return "ja" if negotiate_locale(wanted, WORDS, sep="-") == "ja" else "en"
+
+
+def _at(at_ms: int) -> datetime:
+    return datetime.fromtimestamp(at_ms / 1000, UTC)
+
+
+def _iso(at_ms: int) -> str:
+    return _at(at_ms).isoformat(timespec="milliseconds")

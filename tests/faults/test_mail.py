@@ -219,6 +219,10 @@ async def test_a_server_that_is_away_holds_up_nobody_else(
     )
 
 
+FEW = {"CHAT_SMTP_CONNECTIONS_MAX": "8"}
+"""With more of them all mails are gone before the workers have come and gone."""
+
+
 class SlowSink(Sink):
     """Some mails take longer than a rebalance waits for them."""
 
@@ -235,8 +239,8 @@ async def test_workers_that_come_and_go_do_nothing_twice(
     changes, begun_at = 0, []
     async with SlowSink().open() as sink:
         with (
-            notifier(contract, tmp_path, sink.port, name="one") as one,
-            notifier(contract, tmp_path, sink.port, name="two") as two,
+            notifier(contract, tmp_path, sink.port, name="one", **FEW) as one,
+            notifier(contract, tmp_path, sink.port, name="two", **FEW) as two,
         ):
             one.start()
             await publish(contract, topics.NOTICES, notices(workspaces(20), SHARED_EFFECTS, stem="s"))

@@ -8,10 +8,8 @@ loopback and was asked for by a loopback name (another name there means that som
 import binascii
 import hmac
 from base64 import b64decode
-from importlib import resources
 from ipaddress import ip_address
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
@@ -20,11 +18,11 @@ from starlette.routing import BaseRoute, Route
 from schemas.types import Language
 from services.crm_sync.connectors.embedded import DECLARED, EmbeddedCrm, FeedFilter, FeedPage
 from services.runtime.effects import Unavailable
-from services.runtime.html import page_headers
+from services.runtime.html import page_headers, page_style, page_templates
 
 FEED_PATH = "/crm/{workspace}/feed"
 FILTER_CHARS_MAX = 256
-_STYLE = (resources.files("services.crm_sync") / "templates" / "feed.css").read_text("utf-8")
+_STYLE = page_style("services.crm_sync", "feed.css")
 HEADERS = page_headers(_STYLE, form_action="self")
 CLOSED = (
     "The feed is shown on loopback only, under a name of this machine such as 127.0.0.1. "
@@ -80,13 +78,7 @@ class FeedPages:
         self._crm = crm
         self._on_loopback = _is_loopback(http_host)
         self._token = token
-        templates = Environment(
-            loader=PackageLoader("services.crm_sync", "templates"),
-            autoescape=select_autoescape(default=True, default_for_string=True),
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+        templates = page_templates("services.crm_sync")
         self._page = templates.get_template("feed.html")
 
     def routes(self) -> list[BaseRoute]:

@@ -27,7 +27,8 @@ from services.transcript.archive import tables
 from services.transcript.archive.database import Archive
 from services.transcript.archive.erasure import erase
 from services.transcript.pages.reading import CHARS_SHOWN_MAX
-from services.transcript.pages.routes import Pages, Written
+from services.transcript.pages.rendering import Written
+from services.transcript.pages.routes import Pages
 from services.transcript.pages.wording import WORDS
 from tests.transcript.sources import drain, everything
 from tests.transcript.world import START_MS, World

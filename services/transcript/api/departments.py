@@ -112,7 +112,7 @@ async def available_agents(reader: Reader, asked: DepartmentAsked) -> Page[Avail
             capacity=row["max_chats"],
             languages=tuple(row["languages"]),
             skills=row["skills"],
-            since=None if row["since_ms"] is None else from_ms(row["since_ms"]),
+            since=moment(row["since_ms"]),
         )
         for row in page
     ]

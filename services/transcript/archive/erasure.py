@@ -6,7 +6,7 @@ The two wait for each other, so nothing of an erased chat is archived again, how
 What is kept are hashes of ids, and when. A later chat of the same visitor is a new one, which is archived until it is erased too.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from hashlib import sha256
 from typing import TypeVar
@@ -20,10 +20,9 @@ from services.transcript.archive import standing, tables
 from services.transcript.archive.batch import Told
 from services.transcript.archive.rows import Row
 from services.transcript.archive.search import forget
+from services.transcript.archive.writing import chunks
 
 Kept = TypeVar("Kept", Row, Told)
-IDS_MAX = 500
-"""Ids in one statement: SQLite takes 32,766 parameters, older ones 999."""
 LOCK = "LOCK TABLE offsets IN EXCLUSIVE MODE"
 """PostgreSQL: whoever writes rows moves offsets first, so erasing waits for them, and they for it. SQLite has one writer anyway."""
 
@@ -68,7 +67,7 @@ async def crm_records(engine: AsyncEngine, *, workspace_id: str, chat_ids: Colle
     a = tables.activities.c
     found: set[CrmRecord] = set()
     async with engine.connect() as connection:
-        for some in _some(chat_ids):
+        for some in chunks(chat_ids):
             rows = await connection.execute(
                 select(a.record_type, a.record_id, a.record_url).where(
                     a.workspace_id == workspace_id, a.chat_id.in_(some), a.record_id != ""
@@ -137,23 +136,16 @@ async def without_erased(connection: AsyncConnection, rows: list[Kept]) -> list[
         if chat_id
     }
     erased: set[str] = set()
-    for some in _some(hashes.values()):
+    for some in chunks(hashes.values()):
         found = await connection.execute(select(e.chat_hash).where(e.chat_hash.in_(some)))
         erased.update(found.scalars())
     return [row for row in rows if hashes.get(row.chat) not in erased]
 
 
-def _some(ids: Iterable[str]) -> Iterator[list[str]]:
-    """Ids in lists of what a statement takes."""
-    left = sorted(ids)
-    for start in range(0, len(left), IDS_MAX):
-        yield left[start : start + IDS_MAX]
-
-
 async def _record(connection: AsyncConnection, hashes: set[str], *, at_ms: int) -> int:
     """Notes which chats are erased; returns how many were not before."""
     e = tables.erased_chats.c
-    for some in _some(hashes):
+    for some in chunks(hashes):
         known = await connection.execute(select(e.chat_hash).where(e.chat_hash.in_(some)))
         hashes = hashes - set(known.scalars())
     if hashes:
@@ -175,5 +167,5 @@ async def _note(connection: AsyncConnection, visitor: dict[str, str], *, at_ms: 
 
 def _deletions(workspace_id: str, chat_ids: Collection[str], name: str) -> Iterator[Delete]:
     table = tables.metadata.tables[name]
-    for some in _some(chat_ids):
+    for some in chunks(chat_ids):
         yield delete(table).where(table.c.workspace_id == workspace_id, table.c.chat_id.in_(some))

@@ -339,6 +339,7 @@ revoked_links = Table(
     Column("made_before_ms", BigInteger, nullable=False),
     Column("revoked_at_ms", BigInteger, nullable=False),
     PrimaryKeyConstraint("workspace_id", "chat_id", "revision", name="pk_revoked_links"),
+    info={"newer_by": ("made_before_ms", 0)},
 )
 """Links to pages that open nothing any more: filled by `chat-routing link`, from no topic. Of all chats where the chat's id is an empty
 string, of all revisions where the revision is 0."""

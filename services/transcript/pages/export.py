@@ -8,15 +8,11 @@ left out in the database unless they are asked for.
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
-from importlib import resources
 from typing import Any, Literal, TypeAlias
 from zoneinfo import ZoneInfo
 
 import orjson
-from babel.dates import format_datetime
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from sqlalchemy import (
     Column,
     ColumnElement,
@@ -34,16 +30,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from schemas.envelope import from_ms
 from schemas.frozen import dataclass as frozen_dataclass
+from services.runtime.html import page_templates
 from services.transcript.archive import tables
+from services.transcript.pages.rendering import PACKAGE, STYLE, Written
 from services.transcript.pages.spreadsheet import Sheet
 from services.transcript.pages.wording import WORDS
+from services.transcript.parts import parse_ms
 
 CHATS_PER_PAGE = 20
 ENTRIES_PER_PAGE = 250
 """Rows read at a time: messages of 16 KiB make a page of 4 MB, three times that in Japanese."""
 CHUNK_BYTES_MIN = 64 * 1024
 """Small pieces of HTML are gathered up to this."""
-STYLE = (resources.files("services.transcript.pages") / "templates" / "page.css").read_text("utf-8")
 
 Format: TypeAlias = Literal["jsonl", "csv", "html"]
 MEDIA_TYPES: Mapping[Format, str] = {
@@ -135,15 +133,7 @@ async def _csv(found: AsyncIterator[Chat]) -> AsyncIterator[bytes]:
 
 async def _html(found: AsyncIterator[Chat]) -> AsyncIterator[bytes]:
     """A page that stands by itself; the template asks for chats and entries as it goes."""
-    environment = Environment(
-        loader=PackageLoader("services.transcript.pages", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        enable_async=True,
-    )
-    template = environment.get_template("export.html")
+    template = page_templates(PACKAGE, is_async=True).get_template("export.html")
     gathered: list[str] = []
     size = 0
     async for piece in template.generate_async(chats=found, words=WORDS, moment=_moment, style=STYLE):
@@ -157,10 +147,7 @@ async def _html(found: AsyncIterator[Chat]) -> AsyncIterator[bytes]:
 
 def _moment(chat: Chat, at: str) -> str:
     """A time as the chat's department writes it."""
-    zone = ZoneInfo(chat.timezone)
-    return format_datetime(
-        datetime.fromisoformat(at).astimezone(UTC), "medium", tzinfo=zone, locale=chat.language
-    )
+    return Written(chat.language, ZoneInfo(chat.timezone)).moment(parse_ms(at))
 
 
 _WRITERS: Mapping[Format, Callable[[AsyncIterator[Chat]], AsyncIterator[bytes]]] = {

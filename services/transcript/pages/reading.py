@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import RowMapping, and_, exists, false, func, select
+from sqlalchemy import RowMapping, exists, false, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.transcript.archive import tables
@@ -123,13 +123,11 @@ async def _with_request(connection: AsyncConnection, chat: RowMapping) -> dict[s
     known = dict(chat)
     if known["question"] is not None and known["visitor"] is not None:
         return known
-    r, x = tables.requests.c, tables.refusals.c
-    refused = exists().where(and_(x.workspace_id == r.workspace_id, x.request_id == r.event_id))
     found = await connection.execute(
         select(tables.requests)
         .filter_by(workspace_id=chat["workspace_id"], chat_id=chat["chat_id"])
-        .where(~refused)
-        .order_by(r.at_ms.desc())
+        .where(~tables.refused(tables.requests))
+        .order_by(tables.requests.c.at_ms.desc())
         .limit(1)
     )
     request = found.mappings().one_or_none()

@@ -5,15 +5,15 @@ archive each time it is opened. No topic fills this table, and building the arch
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Final
 
 from sqlalchemy import delete, exists, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.runtime.links import TranscriptLink
 from services.transcript.archive.tables import chats, revoked_links
+from services.transcript.archive.writing import upsert
 
 WHENEVER_MS: Final = 2**63 - 1
 """Later than any link was made."""
@@ -36,22 +36,11 @@ class Revocation:
 
 async def revoke(engine: AsyncEngine, links: Revocation, *, at_ms: int) -> bool:
     """Revokes links; whether that changed anything. A revocation is only ever widened, by a later time."""
-    r = revoked_links.c
-    insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
-    new = insert(revoked_links).values(
-        workspace_id=links.workspace_id,
-        chat_id=links.chat_id,
-        revision=links.revision,
-        made_before_ms=links.made_before_ms,
-        revoked_at_ms=at_ms,
-    )
-    widened = new.on_conflict_do_update(
-        index_elements=[r.workspace_id, r.chat_id, r.revision],
-        set_={name: new.excluded[name] for name in ("made_before_ms", "revoked_at_ms")},
-        where=new.excluded.made_before_ms > r.made_before_ms,
-    ).returning(r.revoked_at_ms)
+    values = {**asdict(links), "revoked_at_ms": at_ms}
+    widened = upsert(revoked_links, tuple(values), engine.dialect.name)
     async with engine.begin() as connection:
-        return await connection.scalar(widened) is not None
+        changed = widened.returning(revoked_links.c.revoked_at_ms)
+        return await connection.scalar(changed, values) is not None
 
 
 async def is_known(engine: AsyncEngine, links: Revocation) -> bool:

@@ -6,16 +6,10 @@ and what staff needs to know of a missed chat, and never a whisper (an internal 
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib import resources
 from itertools import groupby
 from zoneinfo import ZoneInfo
 
 from babel.core import negotiate_locale
-from babel.dates import format_date, format_datetime, format_time
-from babel.units import format_unit
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.requests import Request
@@ -23,14 +17,14 @@ from starlette.responses import HTMLResponse
 from starlette.routing import BaseRoute, Route
 
 from schemas.types import Language
-from services.runtime.html import page_headers
+from services.runtime.html import page_headers, page_templates
 from services.runtime.links import LINK_PATH, LinkExpired, LinkInvalid, read_link
 from services.runtime.logs import explain, log
 from services.transcript.pages.reading import ArchivedChat, is_erased, read_chat
+from services.transcript.pages.rendering import PACKAGE, STYLE, Written, iso
 from services.transcript.pages.revocation import is_revoked
 from services.transcript.pages.wording import WORDS
 
-STYLE = (resources.files("services.transcript.pages") / "templates" / "page.css").read_text("utf-8")
 HEADERS = page_headers(STYLE, form_action="none")
 """Sent with every page: nothing is loaded or run, nothing kept, and the link is not told to other sites."""
 
@@ -44,13 +38,7 @@ class Pages:
         self._engine = engine
         self._secret = secret
         self._now_ms = now_ms
-        templates = Environment(
-            loader=PackageLoader("services.transcript.pages", "templates"),
-            autoescape=select_autoescape(default=True, default_for_string=True),
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+        templates = page_templates(PACKAGE)
         self._page = templates.get_template("page.html")
         self._notice = templates.get_template("notice.html")
 
@@ -101,7 +89,7 @@ class Pages:
             clock=written.clock,
             counts=chat["available_counts"] or {},
             days=groupby(archived.messages, lambda message: written.day(message["at_ms"])),
-            iso=_iso,
+            iso=iso,
             language=language,
             moment=written.moment,
             served_by={agent["id"]: agent["name"] for agent in chat["agents"] or ()},
@@ -123,46 +111,7 @@ class Pages:
         return HTMLResponse(html, status_code=status, headers=HEADERS)
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """How times are written in a language and a time zone."""
-
-    language: Language
-    zone: ZoneInfo
-
-    def moment(self, at_ms: int) -> str:
-        """A day and a time."""
-        return format_datetime(_at(at_ms), "medium", tzinfo=self.zone, locale=self.language)
-
-    def clock(self, at_ms: int) -> str:
-        """The time of a day."""
-        return format_time(_at(at_ms), "medium", tzinfo=self.zone, locale=self.language)
-
-    def day(self, at_ms: int) -> str:
-        """A day with its weekday."""
-        return format_date(_at(at_ms).astimezone(self.zone), "full", locale=self.language)
-
-    def span(self, seconds: float) -> str:
-        """How long something takes, in hours, minutes and seconds."""
-        minutes, rest = divmod(seconds, 60)
-        hours, minutes = divmod(minutes, 60)
-        parts = (("hour", hours), ("minute", minutes), ("second", rest))
-        return " ".join(
-            format_unit(value, f"duration-{unit}", "short", locale=self.language)
-            for unit, value in parts
-            if value
-        )
-
-
 def _preferred(accept_language: str) -> Language:
     """The first language a browser asks for that there are words in; they list the wanted ones in order."""
     wanted = [each.partition(";")[0].strip() for each in accept_language.split(",")]
     return "ja" if negotiate_locale(wanted, WORDS, sep="-") == "ja" else "en"
-
-
-def _at(at_ms: int) -> datetime:
-    return datetime.fromtimestamp(at_ms / 1000, UTC)
-
-
-def _iso(at_ms: int) -> str:
-    return _at(at_ms).isoformat(timespec="milliseconds")

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
+from sqlalchemy import insert, select
 from starlette.applications import Starlette
 
 from schemas.events import Visitor
@@ -26,7 +27,7 @@ from services.runtime.links import TranscriptLink, links, transcript_link
 from services.transcript.archive import tables
 from services.transcript.archive.database import Archive
 from services.transcript.archive.erasure import erase
-from services.transcript.pages.reading import CHARS_SHOWN_MAX
+from services.transcript.pages.reading import CHARS_SHOWN_MAX, read_chat
 from services.transcript.pages.rendering import Written
 from services.transcript.pages.routes import Pages
 from services.transcript.pages.wording import WORDS
@@ -290,3 +291,29 @@ def test_how_long_things_take_is_written_for_people(seconds: float, english: str
     zone = ZoneInfo("Asia/Tokyo")
     assert Written("en", zone).span(seconds) == english
     assert Written("ja", zone).span(seconds) == japanese
+
+
+@pytest.mark.parametrize(("elsewhere", "question"), [(1, "open question"), (0, None)])
+async def test_only_the_request_that_was_refused_is_left_out(
+    tmp_path: Path, elsewhere: int, question: str | None
+) -> None:
+    world = World()
+    world.request("c3", question="open question")
+    world.missed("c3", at=world.tick(), reason="no_reply", tag="unattended")
+    archive = await Archive.open(f"sqlite:///{tmp_path}/archive.sqlite3")
+    await drain(archive, everything(world))
+    async with archive.engine.begin() as connection:
+        asked = (await connection.execute(select(tables.requests))).one()
+        refusal = {
+            "workspace_id": "acme",
+            "decision_id": "d1",
+            "request_id": asked.event_id,
+            "request_type": "chat.requested.v1",
+            "code": "unknown_agent",
+            "request_offset": asked.offset + elsewhere,
+        }
+        await connection.execute(insert(tables.refusals), refusal)
+    shown = await read_chat(archive.engine, workspace_id="acme", chat_id="c3", revision=1)
+    await archive.close()
+    assert shown is not None
+    assert shown.chat["question"] == question

@@ -82,7 +82,13 @@ async def bounded(work: Awaitable[Result], *, limit_s: float, doing: str) -> Res
     try:
         async with asyncio.timeout(limit_s):
             return await work
-    except (TimeoutError, AssertionError, OSError, kafka_errors.KafkaError) as error:
+    except (
+        TimeoutError,
+        AssertionError,
+        OSError,
+        kafka_errors.IllegalOperation,
+        kafka_errors.KafkaError,
+    ) as error:
         raise consequence(error, doing=doing) from error
 
 
@@ -147,7 +153,13 @@ class KafkaWriter:
         self._producer: Any = None
 
     async def _bounded(self, work: Awaitable[Result], doing: str) -> Result:
-        return await bounded(work, limit_s=self._settings.io_limit_s, doing=f"{self._id}: {doing}")
+        doing = f"{self._id}: {doing}"
+        try:
+            return await bounded(work, limit_s=self._settings.io_limit_s, doing=doing)
+        except TaskCorrupted as error:
+            if self._producer.failure is None:
+                raise
+            raise consequence(self._producer.failure, doing=doing) from error
 
     async def start(self) -> None:
         """Fences every earlier producer of this id."""

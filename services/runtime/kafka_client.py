@@ -72,6 +72,12 @@ class Producer(AIOKafkaProducer):  # type: ignore[misc]
                 if each.done() and not each.cancelled():
                     each.exception()  # told by what failed; nobody waits for these any more
 
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the transaction. aiokafka tells whoever waits for a batch, and all others only that there is none."""
+        ended = None if self._txn_manager is None else self._txn_manager._transaction_waiter  # noqa: SLF001
+        return ended.exception() if ended is not None and ended.done() and not ended.cancelled() else None
+
     def _waiters(self) -> "Iterator[asyncio.Future[Any]]":
         """The futures that get a failure's exception besides those we wait for."""
         if self._txn_manager is not None and self._txn_manager._transaction_waiter is not None:  # noqa: SLF001

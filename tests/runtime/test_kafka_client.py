@@ -4,7 +4,7 @@ import asyncio
 import gc
 import struct
 from asyncio import StreamReader, StreamWriter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from services.runtime.kafka import KafkaWriter
 from services.runtime.kafka_client import mend_connections
 from services.runtime.settings import RuntimeSettings
 from tests.faults.network import Network
-from tests.runtime.brokerage import read_all, scene
+from tests.runtime.brokerage import Scene, read_all, scene
 
 LIMIT_S = 30
 OFFSET_FETCH = OffsetFetchRequest.API_KEY
@@ -152,3 +152,37 @@ async def test_a_fenced_producer_is_told_of_once(kafka: str) -> None:
     gc.collect()
     await asyncio.sleep(0)
     assert complaints == []
+
+
+async def add(writer: KafkaWriter, of: Scene) -> None:
+    """Write one row more and wait for it."""
+    for sent in await writer.send(of.output, [Row(b"key", b"later", ())]):
+        await sent
+
+
+STEPS: dict[str, Callable[[KafkaWriter, Scene], Awaitable[None]]] = {
+    "begin": lambda writer, _of: writer.begin(),
+    "send": add,
+    "offsets": lambda writer, of: writer.send_offsets({of.inputs[0]: 1}),
+    "commit": lambda writer, _of: writer.commit(),
+}
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("step", STEPS)
+async def test_each_step_after_the_fence_says_so(kafka: str, step: str) -> None:
+    """aiokafka tells it to whoever waits for the batch; afterwards it only says that there is no transaction."""
+    of = await scene(kafka)
+    settings = RuntimeSettings(bootstrap=kafka, group=of.name, io_limit_s=LIMIT_S)
+    old, new = KafkaWriter(settings, 0), KafkaWriter(settings, 0)
+    try:
+        await old.start()
+        await old.begin()
+        await new.start()
+        with pytest.raises(TaskMigrated):
+            await add(old, of)
+        with pytest.raises(TaskMigrated):
+            await STEPS[step](old, of)
+    finally:
+        await old.close()
+        await new.close()

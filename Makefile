@@ -4,6 +4,7 @@ PYTHON_OLDEST := 3.11
 UV_VERSION := 0.13.8
 VENV := .venv
 PEERS := .venv-peers
+TRYTON := .venv-tryton
 INSTALLED := $(VENV)/.installed
 COMPILED := build/core/.compiled
 YAML_RULES := {extends: default, rules: {document-start: disable, line-length: {max: 120}}}
@@ -15,7 +16,7 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 UV = $(shell command -v uv 2>/dev/null || echo $(VENV)/bin/uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help install compile demo test test-mail test-archive test-faults simulate theory repeatable check bench generate lock
+.PHONY: help install compile demo test test-mail test-archive test-pages test-crm tryton test-ops test-faults simulate theory repeatable check bench generate lock
 
 help: ## say what each of these does
 	@exec sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F "|" '{printf "%-17s %s\n", $$1, $$2}'
@@ -63,6 +64,22 @@ test-mail: $(INSTALLED) ## send mails through a real Postfix of its own, on loop
 test-archive: $(INSTALLED) ## all tests of archive, read API, pages, export and erasure, on SQLite and PostgreSQL; needs Debian's chromium
 	@exec $(VENV)/bin/pytest -m "not faults and not mta" $(or $(PYTEST_ARGS),$(ARCHIVE_TESTS))
 
+test-crm: $(COMPILED) $(TRYTON)/.installed ## all tests of what goes into a CRM, a real Tryton of its own included
+	@exec $(VENV)/bin/pytest -m "not faults" $(or $(PYTEST_ARGS),tests/crm_sync tests/crm_live)
+
+tryton: $(TRYTON)/.installed ## put the CRM Tryton into an environment of its own, for `chat-routing up --crm tryton` and test-crm
+
+$(TRYTON)/.installed: requirements/tryton.txt $(INSTALLED)
+	@test -e $(TRYTON)/bin/python || $(UV) venv --quiet --python $(VENV)/bin/python $(TRYTON)
+	@$(UV) pip install --quiet --python $(TRYTON)/bin/python --require-hashes -r requirements/tryton.txt && touch $@ \
+		|| { echo "Tryton cannot be installed; its tests will say so." >&2; test "$(CI)" != true; }
+
+test-pages: $(INSTALLED) ## pages in a real browser, and the read API asked at some length; some minutes; needs Debian's chromium
+	@exec env ARCHIVE=short $(VENV)/bin/pytest -m archive $(or $(PYTEST_ARGS),tests/browser tests/transcript/test_api_schema.py)
+
+test-ops: $(COMPILED) ## prove what operators rely on, on real parts: access lists, TLS; needs openssl
+	@exec $(VENV)/bin/pytest -m "ops or not ops" tests/ops $(PYTEST_ARGS)
+
 test-faults: $(COMPILED) ## break a real cluster on purpose, for minutes, and compare every record; FAULTS=long for the long run
 	@exec $(VENV)/bin/pytest -m faults -s --show-capture=no tests/faults $(PYTEST_ARGS)
 
@@ -109,4 +126,6 @@ lock: $(INSTALLED) ## resolve all dependencies anew and write their sums
 		--generate-hashes --no-header --no-emit-index-url -o requirements/build.txt
 	$(UV) pip compile bench/peers/requirements.in --universal --python-version $(PYTHON_OLDEST) \
 		--generate-hashes --no-header --no-emit-index-url -o bench/peers/requirements.txt
+	$(UV) pip compile requirements/tryton.in --universal --python-version $(PYTHON_OLDEST) \
+		--generate-hashes --no-header --no-emit-index-url -o requirements/tryton.txt
 	$(VENV)/bin/python -m services.local.artifacts

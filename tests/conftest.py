@@ -4,12 +4,14 @@ from collections.abc import Iterator
 
 import hypothesis  # noqa: F401 - early: from deep inside an import chain CPython 3.11's parser has failed on it
 import pytest
+from aiokafka import conn
 
 from tests import plain
 
 plain.choose()  # before anything below imports the core
 
 from services.local.kafka import EmbeddedKafka  # noqa: E402
+from services.runtime.kafka_client import mend_connections  # noqa: E402
 from tests.databases import KINDS, NewDatabase  # noqa: E402
 
 
@@ -28,6 +30,13 @@ def own_kafka() -> Iterator[str]:
     """Return the bootstrap address of a broker of the test file's own: for workers, whose topics have fixed names."""
     with EmbeddedKafka() as broker:
         yield broker.bootstrap
+
+
+@pytest.fixture
+def mended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Correct aiokafka's connections as every worker does, for one test."""
+    monkeypatch.setattr(conn, "AIOKafkaConnection", conn.AIOKafkaConnection)
+    mend_connections()
 
 
 @pytest.fixture(scope="session", params=KINDS)

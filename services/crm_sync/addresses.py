@@ -22,3 +22,14 @@ def usable_address(typed: str | None) -> str | None:
 def email_key(address: str) -> str:
     """What two spellings of one address have in common; of anything else, the text without letter case."""
     return unicodedata.normalize("NFC", (usable_address(address) or address.strip()).casefold())
+
+
+def spellings(address: str) -> tuple[str, ...]:
+    """The ways in which a CRM may have stored an address: as typed, in its usual form, and with its domain as it goes over the wire."""
+    usual = usable_address(address) or address
+    local, _, domain = usual.rpartition("@")
+    try:
+        wired = f"{local}@{domain.encode('idna').decode()}"
+    except UnicodeError:
+        wired = usual
+    return tuple(dict.fromkeys((address, usual, wired)))

@@ -17,6 +17,7 @@ from schemas import codec
 from schemas.notices import NoticeCrmConfigured
 from schemas.topics import NOTICES
 from services.crm_sync.store import Store
+from services.runtime.connection import KafkaSettings
 from services.runtime.failures import WorkerFailed
 from services.runtime.logs import log
 
@@ -32,13 +33,13 @@ _log = log(__name__)
 class Configuration:
     """The settings of all workspaces. `start` it, keep `run` running, ask with `of`, then `stop` it."""
 
-    def __init__(self, bootstrap: str, store: Store, *, topic: str = NOTICES) -> None:
+    def __init__(self, kafka: KafkaSettings, store: Store, *, topic: str = NOTICES) -> None:
         self._store = store
         self._topic = topic
         # Without a group the consumer takes all partitions, later ones included.
         self._consumer = AIOKafkaConsumer(
             topic,
-            bootstrap_servers=bootstrap,
+            **kafka.client(),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_committed",

@@ -1,10 +1,11 @@
-"""Writes a finished conversation as the text of an activity: who, when, where all of it can be read, and what was said.
+"""Writes a finished conversation as the text of an activity or a ticket: who, when, where all of it can be read, and what was said.
 
 The one rule: names and messages come from strangers. Each is kept to its own lines, so nobody can write a line in another's name. Internal
 messages are left out: they are between an agent and a supervisor, while a CRM's feed is read by all of sales, and often quoted to the customer.
 """
 
 import unicodedata
+from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -14,10 +15,14 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from schemas.decisions import AgentCard
 from schemas.events import Sender
+from schemas.outcomes import CrmRecord
 from schemas.transcripts import TranscriptCompleted
 from schemas.types import Language
-from services.crm_sync.connectors.records import Limits, NewActivity, Staff
+from services.crm_sync.addresses import usable_address
+from services.crm_sync.connectors.records import Limits, NewActivity, NewTicket, Staff
+from services.crm_sync.connectors.rich_text import as_html
 
+ELLIPSIS = "…"
 NAME_SHOWN_CHARS_MAX = 80
 AGENTS_SHOWN_MAX = 10
 ZONES_CACHED_MAX = 600
@@ -96,6 +101,35 @@ def activity_of(transcript: TranscriptCompleted, *, limits: Limits) -> NewActivi
         link=transcript.link,
         agents=tuple(Staff(one.id, one.name, one.team, one.group) for one in transcript.agents),
     )
+
+
+def ticket_of(transcript: TranscriptCompleted, *, limits: Limits, person: CrmRecord | None) -> NewTicket:
+    """The ticket of a conversation, with or without an address: what was asked, who asked, and where all of it can be read."""
+    entry = activity_of(transcript, limits=limits)
+    visitor = transcript.visitor
+    email = usable_address(visitor.email)
+    name = _name(visitor.name) or email or WORDS[transcript.email.language].visitor
+    return NewTicket(
+        type=entry.type,
+        title=entry.title,
+        text=entry.text,
+        question=note_text(transcript.question, limits=limits),
+        name=name[: limits.name_chars_max],
+        link=entry.link,
+        created_at=transcript.ended_at,
+        email=email,
+        phone=_name(visitor.phone) or None,
+        tag=transcript.tag,
+        person=person,
+    )
+
+
+def note_text(text: str, *, limits: Limits) -> str:
+    """What a person wrote, fit for a CRM: without what can't be shown, and cut with an ellipsis where it is too long."""
+    clean = "\n".join("".join(filter(_shown, line)) for line in text.strip().splitlines())
+    if _size(clean, limits) <= limits.body_max:
+        return clean
+    return _cut(clean, limits.body_max - _size(ELLIPSIS, limits), limits) + ELLIPSIS
 
 
 def _text(transcript: TranscriptCompleted, words: Words, *, limits: Limits) -> str:
@@ -186,7 +220,7 @@ def _name(text: str | None) -> str:
     """A name or label on one line, at most `NAME_SHOWN_CHARS_MAX` characters."""
     words = " ".join((text or "").split())
     clean = "".join(char for char in words if _shown(char))
-    return clean if len(clean) <= NAME_SHOWN_CHARS_MAX else clean[: NAME_SHOWN_CHARS_MAX - 1] + "…"
+    return clean if len(clean) <= NAME_SHOWN_CHARS_MAX else clean[: NAME_SHOWN_CHARS_MAX - 1] + ELLIPSIS
 
 
 def _message(text: str) -> str:
@@ -196,11 +230,18 @@ def _message(text: str) -> str:
 
 
 def _size(text: str, limits: Limits) -> int:
-    return len(text) if limits.body_unit == "characters" else len(text.encode())
+    match limits.body_unit:
+        case "characters":
+            return len(text)
+        case "bytes":
+            return len(text.encode())
+        case "html":
+            return len(as_html(text))
 
 
 def _cut(text: str, size_max: int, limits: Limits) -> str:
     """The longest beginning of `text` that fits, never ending within a character."""
-    if limits.body_unit == "characters":
-        return text[: max(size_max, 0)]
-    return text.encode()[: max(size_max, 0)].decode(errors="ignore")
+    fitting = bisect_right(
+        range(len(text) + 1), max(size_max, 0), key=lambda length: _size(text[:length], limits)
+    )
+    return text[: fitting - 1]

@@ -14,7 +14,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from schemas.codec import dumps
 from schemas.notices import NoticeCrmConfigured
-from services.runtime.database import open_async
+from services.runtime.database import make_tables, open_async
 
 _SETTINGS: TypeAdapter[NoticeCrmConfigured] = TypeAdapter(NoticeCrmConfigured)
 
@@ -79,7 +79,7 @@ class Store:
         """Open the database at `url` (`sqlite:///FILE` or `postgresql://…`) and make the tables it lacks."""
         store = cls(url)
         async with store._engine.begin() as connection:
-            await connection.run_sync(Base.metadata.create_all)
+            await connection.run_sync(make_tables, Base.metadata)
         return store
 
     async def close(self) -> None:

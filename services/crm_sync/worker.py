@@ -7,15 +7,42 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 
+from starlette.routing import BaseRoute
+
 from schemas import codec, topics
+from services.crm_sync.accounts import of_kind
+from services.crm_sync.admission import Admission, room_in
+from services.crm_sync.answers import QUESTIONS_MAX
+from services.crm_sync.archive import Archive, archive_client
+from services.crm_sync.card import Cards
+from services.crm_sync.card_api import REQUESTS_MAX, CardApi
 from services.crm_sync.configuration import Configuration
 from services.crm_sync.connectors.embedded import NAME as EMBEDDED
 from services.crm_sync.connectors.embedded import EmbeddedCrm
+from services.crm_sync.connectors.hubspot import CONNECTOR as HUBSPOT
+from services.crm_sync.connectors.hubspot import HubspotCrm
+from services.crm_sync.connectors.hubspot_api import HubspotAccount
 from services.crm_sync.connectors.interface import Connector
-from services.crm_sync.feed import FeedPages
+from services.crm_sync.connectors.requests import counted
+from services.crm_sync.connectors.salesforce import CONNECTOR as SALESFORCE
+from services.crm_sync.connectors.salesforce import SalesforceCrm
+from services.crm_sync.connectors.salesforce_api import SalesforceAccount
+from services.crm_sync.connectors.sell import NAME as SELL
+from services.crm_sync.connectors.sell import SellCrm
+from services.crm_sync.connectors.sell_api import SellAccount
+from services.crm_sync.connectors.tryton import NAME as TRYTON
+from services.crm_sync.connectors.tryton import TrytonCrm
+from services.crm_sync.connectors.tryton_rpc import TrytonAccount
+from services.crm_sync.connectors.vendor.tokens import Tokens
+from services.crm_sync.connectors.zoho_desk import DeskAccount, ZohoDesk, with_desk
+from services.crm_sync.job import Crm
+from services.crm_sync.pace import Pace
+from services.crm_sync.pages import CrmPages
 from services.crm_sync.settings import CrmSyncSettings
 from services.crm_sync.store import Store
-from services.crm_sync.sync import Crm, Sync
+from services.crm_sync.sync import Sync
+from services.crm_sync.transcripts import Transcripts
+from services.crm_sync.waiting import Waiting
 from services.runtime.effects import Downstreams, Limits
 from services.runtime.failures import WorkerFailed
 from services.runtime.faust_app import EffectsApp
@@ -27,17 +54,39 @@ from services.runtime.process import main_of
 
 async def run(settings: CrmSyncSettings, stop: asyncio.Event) -> None:
     """Run crm_sync until `stop` is set. Raises WorkerFailed when it can't go on."""
-    crm = await EmbeddedCrm.open(settings.crm_url)
-    try:
-        await serve(settings, stop, crm=crm, connectors={EMBEDDED: crm})
-    finally:
-        await crm.close()
+    async with AsyncExitStack() as stack:
+        connectors = await opened_connectors(settings, stack)
+        crm = await EmbeddedCrm.open(settings.crm_url)
+        stack.push_async_callback(crm.close)
+        await serve(settings, stop, crm=crm, connectors={EMBEDDED: crm, **connectors})
+
+
+async def opened_connectors(settings: CrmSyncSettings, stack: AsyncExitStack) -> dict[str, Connector]:
+    """Return the connectors to CRMs elsewhere by their names; they close with the stack. Raises WorkerFailed."""
+    accounts = settings.accounts()
+    tokens = await Tokens.open(settings.ledger_url)
+    stack.push_async_callback(tokens.close)
+    connectors: dict[str, Connector] = {
+        TRYTON: TrytonCrm(of_kind(accounts, TrytonAccount)),
+        SELL: SellCrm(of_kind(accounts, SellAccount), kept=tokens),
+        HUBSPOT: HubspotCrm(of_kind(accounts, HubspotAccount)),
+        SALESFORCE: SalesforceCrm(of_kind(accounts, SalesforceAccount), kept=tokens),
+    }
+    for one in connectors.values():
+        stack.push_async_callback(one.close)
+    desks = of_kind(accounts, DeskAccount)
+    if desks:
+        desk = ZohoDesk(desks, kept=tokens)
+        stack.push_async_callback(desk.close)
+        without = [one for one in connectors.values() if "ticket" not in one.declared.capabilities]
+        connectors |= {both.declared.name: both for both in (with_desk(one, desk) for one in without)}
+    return connectors
 
 
 async def serve(
     settings: CrmSyncSettings, stop: asyncio.Event, *, crm: EmbeddedCrm, connectors: Mapping[str, Connector]
 ) -> None:
-    """Run crm_sync with these connectors by their names, and the embedded CRM's feed page."""
+    """Run crm_sync with these connectors by their names, and the embedded CRM's pages."""
     metrics = Metrics()
     token = _feed_token(settings)
     async with AsyncExitStack() as stack:
@@ -52,23 +101,28 @@ async def serve(
         app = EffectsApp(settings, metrics, ledger)
         health = Health(metrics)
         health.ready_when(app.unready)
-        feed = FeedPages(crm, http_host=settings.http_host, token=token)
+        store = await Store.open(settings.ledger_url)
+        stack.push_async_callback(store.close)
+        configuration = Configuration(settings, store)
+        stack.push_async_callback(configuration.stop)
+        await configuration.start()
+
+        # The slots of both topics, as many records again that go on beside them, and questions for cards.
+        limits = Limits(
+            callers_max=4 * settings.crm_concurrency + QUESTIONS_MAX, open_ms=settings.circuit_open_ms
+        )
+        crms = _crms(connectors, app=app, ledger=ledger, limits=limits, metrics=metrics)
+        cards = Cards(settings=configuration, crms=crms, metrics=metrics)
+        stack.push_async_callback(cards.close)
+        feed = CrmPages(crm, http_host=settings.http_host, token=token)
         pages = Pages(
             host=settings.http_host,
             port=settings.http_port,
             health=health,
             metrics=metrics,
-            routes=feed.routes(),
+            routes=[*feed.routes(), *await _card_routes(settings, stack, cards=cards, metrics=metrics)],
         )
         await stack.enter_async_context(pages)
-        store = await Store.open(settings.ledger_url)
-        stack.push_async_callback(store.close)
-        configuration = Configuration(settings.bootstrap, store)
-        stack.push_async_callback(configuration.stop)
-        await configuration.start()
-
-        # The slots of both topics, and as many records again that go on beside them.
-        limits = Limits(callers_max=4 * settings.crm_concurrency, open_ms=settings.circuit_open_ms)
 
         async def write(workspace_id: str, value: bytes) -> None:
             await app.write(topics.ACTIVITIES, workspace_id=workspace_id, value=value)
@@ -77,16 +131,48 @@ async def serve(
             settings=configuration,
             turns=store,
             ledger=ledger,
-            crms={
-                name: Crm(connector, Downstreams(name, kind="crm", limits=limits, metrics=metrics))
-                for name, connector in connectors.items()
-            },
+            waiting=Waiting(ledger),
+            crms=crms,
+            transcript_at=Transcripts(settings).at,
             write=write,
             metrics=metrics,
+            tickets=settings.crm_tickets,
         )
-        app.on(topics.TRANSCRIPTS, codec.transcripts, sync.transcript, concurrency=settings.crm_concurrency)
+        app.on_placed(
+            topics.TRANSCRIPTS, codec.transcripts, sync.transcript, concurrency=settings.crm_concurrency
+        )
         app.on(topics.NOTICES, codec.notices, sync.notice, concurrency=settings.crm_concurrency)
         await _together(app, configuration, stop)
+
+
+async def _card_routes(
+    settings: CrmSyncSettings, stack: AsyncExitStack, *, cards: Cards, metrics: Metrics
+) -> list[BaseRoute]:
+    """Cards are served where there is an archive to ask who may see them."""
+    if settings.archive_api_url is None:
+        return []
+    http = await stack.enter_async_context(archive_client())
+    archive = Archive(http, url=settings.archive_api_url, callers_max=REQUESTS_MAX, metrics=metrics)
+    return CardApi(cards, archive).routes()
+
+
+def _crms(
+    connectors: Mapping[str, Connector], *, app: EffectsApp, ledger: Ledger, limits: Limits, metrics: Metrics
+) -> Mapping[str, Crm]:
+    """The connectors with what keeps their limits. The parking brings what waits for one only as far as that lets it in."""
+    crms: dict[str, Crm] = {}
+    admissions: dict[str, Admission] = {}
+    for name, connector in connectors.items():
+        per_s_max, pace = connector.declared.limits.requests_per_s_max, None
+        if per_s_max is not None:
+            pace = Pace(ledger, name=name, per_s_max=per_s_max, metrics=metrics)
+            admissions[name] = Admission(name, per_s_max=per_s_max, waits=app.waits)
+        downstreams = Downstreams(name, kind="crm", limits=limits, metrics=metrics)
+        crms[name] = Crm(
+            counted(connector, pace=pace, metrics=metrics), downstreams, admission=admissions.get(name)
+        )
+    app.bound(lambda queue: room_in(admissions, queue))
+    return crms
 
 
 async def _together(app: EffectsApp, configuration: Configuration, stop: asyncio.Event) -> None:

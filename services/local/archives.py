@@ -15,8 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from services.local.errors import LocalError
 from services.local.installation import archive_of
 from services.local.settings import LocalSettings
+from services.runtime.connection import SECRETS_FOLDER
 from services.runtime.logs import explain
-from services.runtime.settings import SECRETS_FOLDER
 from services.transcript.archive.database import Archive
 
 ArchiveUrl = Annotated[

@@ -14,10 +14,14 @@ DATA_FOLDER = "log"
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """A further listener, which tells its clients to come by another port than its own: that of a proxy before it."""
+    """A further listener, which tells its clients to come by another port than its own: that of a proxy before it.
+
+    Its name is DOOR and its number, from 0: that is how broker settings speak of a `protocol` other than PLAINTEXT.
+    """
 
     port: int
     advertised_port: int
+    protocol: str = "PLAINTEXT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ def server_properties(node: Node, *, nodes: Sequence[Node], overrides: Mapping[s
     protocols = [
         "PLAINTEXT:PLAINTEXT",
         "CONTROLLER:PLAINTEXT",
-        *(f"DOOR{number}:PLAINTEXT" for number, _ in doors),
+        *(f"DOOR{number}:{door.protocol}" for number, door in doors),
     ]
     settings = {
         "process.roles": "broker,controller",

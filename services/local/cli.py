@@ -7,7 +7,9 @@ from types import FrameType
 
 import typer
 
+from services.local.commands.acls import acls
 from services.local.commands.archive import app as archive
+from services.local.commands.crm import app as crm
 from services.local.commands.deliveries import app as deliveries
 from services.local.commands.demo import demo
 from services.local.commands.dlq import app as dlq
@@ -33,9 +35,11 @@ app = typer.Typer(
 )
 app.command()(up)
 app.command()(topics)
+app.command()(acls)
 for command in (sample, play, publish, export, replay, explain, verify, demo, token, erase):
     app.command()(command)
 app.add_typer(archive, name="archive")
+app.add_typer(crm, name="crm")
 app.add_typer(dlq, name="dlq")
 app.add_typer(deliveries, name="deliveries")
 app.add_typer(mail, name="mail")

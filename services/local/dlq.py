@@ -21,7 +21,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from schemas.topics import TOPICS, dead_letters
 from services.local.errors import LocalError
-from services.local.topic_log import partitions_of, start
+from services.local.topic_log import partitions_of, reached, start
 from services.runtime.broker import Delivery, Row, Writer
 from services.runtime.deadletter import Letter, marked_offset, put_back, read_letter
 from services.runtime.failures import TaskCorrupted, TaskMigrated, WorkerFailed
@@ -103,14 +103,14 @@ class DeadLetterLog:
             )
         self.places = sorted(kept, key=lambda at: (at.partition, at.topic))
         self._reader = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap,
+            **reached(self._bootstrap).client(),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             max_partition_fetch_bytes=_PARTITION_BYTES_MAX,
         )
         # It sees the high watermarks, which a reader of committed records does not.
-        self._ends = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, enable_auto_commit=False)
+        self._ends = AIOKafkaConsumer(**reached(self._bootstrap).client(), enable_auto_commit=False)
         await start(self._ends, self._bootstrap)
         try:
             await start(self._reader, self._bootstrap)

@@ -3,8 +3,8 @@
 One rule: each step leaves the rest as it was and can be run again; whatever stops a run, the next one finishes it.
 
 - A visitor whose chat is still open is refused: the router and the people who chat work with it.
-- The missed inbox: deleting there is an event, so the router forgets these chats as it does in every replay. Its state is never
-  written from outside: its decisions would no longer follow from its log.
+- The missed inbox, and monitors on the visitor's mail address: deleting there is an event, so the router forgets them as it does in
+  every replay. Its state is never written from outside: its decisions would no longer follow from its log.
 - What the workers keep of their own (`forgetting`), and the archive, which notes hashes of what was erased, so that no reading
   again brings it back.
 - Topics are logs that whole workspaces share: no record can be taken out of one, so theirs go with their retention, and the report
@@ -21,7 +21,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from schemas import codec
 from schemas.decisions import MissedUpdated, RequestRefused
-from schemas.events import MissedDeleteRequested
+from schemas.events import MissedDeleteRequested, MonitorDeleted
 from schemas.frozen import dataclass
 from schemas.topics import ROUTING
 from schemas.types import BULK_IDS_MAX
@@ -30,13 +30,21 @@ from services.local.display import visible
 from services.local.errors import LocalError
 from services.local.progress import Progress, silent
 from services.local.publishing import Publisher, wall_ms
-from services.local.topic_log import start
+from services.local.topic_log import reached, start
 from services.local.traces import Known, Marks, Remainder, known_chats, number_of, remainders, router_chats
 from services.router.core.inbox import IN_WORK
 from services.router.core.revisions import KNOWN_CLOSED_S, KNOWN_MISSED_S
 from services.router.core.state import Chat
 from services.transcript.archive.database import Archive
-from services.transcript.archive.erasure import CrmRecord, chats_of, crm_records, erase, hash_of
+from services.transcript.archive.erasure import (
+    CrmRecord,
+    Watch,
+    chats_of,
+    crm_records,
+    erase,
+    hash_of,
+    watches_on,
+)
 
 STEPS = ("look", "inbox", "worker", "archive", "ledgers", "remains")
 ANSWER_LIMIT_S = 30
@@ -111,6 +119,9 @@ async def erase_visitor(
         await _delete_missed(
             bootstrap, missed, workspace_id=workspace_id, by_agent_id=by_agent_id, number=number
         )
+    watches = await watches_on(archive.engine, workspace_id=workspace_id, chat_ids=chats)
+    if watches:
+        await _delete_monitors(bootstrap, watches, workspace_id=workspace_id)
     done("inbox")
     worker_records = await forgetting.forget_stored(
         bootstrap, group=group, workspace_id=workspace_id, chat_ids=chats, number=number
@@ -128,7 +139,8 @@ async def erase_visitor(
         for url in ledgers
     }
     done("ledgers")
-    remains = await remainders(bootstrap, workspace_id=workspace_id, ids=ids, number=number)
+    traces = ids | {watch.address for watch in watches}
+    remains = await remainders(bootstrap, workspace_id=workspace_id, ids=traces, number=number)
     done("remains")
     return Report(
         workspace_id=workspace_id,
@@ -183,7 +195,7 @@ async def _delete_missed(
         )
     at = TopicPartition(ROUTING, number)
     consumer: Any = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap, enable_auto_commit=False, isolation_level="read_committed"
+        **reached(bootstrap).client(), enable_auto_commit=False, isolation_level="read_committed"
     )
     consumer.assign([at])
     await start(consumer, bootstrap)
@@ -200,6 +212,20 @@ async def _delete_missed(
             ) from error
     finally:
         await consumer.stop()
+
+
+async def _delete_monitors(bootstrap: str, watches: Sequence[Watch], *, workspace_id: str) -> None:
+    """Delete monitors in the name of their owners, whom the router lets do so at any time; so nobody waits for its answer."""
+    async with Publisher(bootstrap) as publisher:
+        for watch in watches:
+            value = codec.encode(
+                MonitorDeleted(watch.monitor_id, watch.owner_agent_id),
+                event_id=uuid4().hex,
+                source=_SOURCE,
+                at_ms=wall_ms(),
+                workspace_id=workspace_id,
+            )
+            await publisher.send(workspace_id.encode(), value)
 
 
 async def _request(

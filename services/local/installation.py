@@ -6,6 +6,7 @@ One rule: all that it keeps lies in one folder, which one run at a time may use.
     <data>/mails/        NNNN.eml and NNNN.json, what the notifier sent
     <data>/*.db          archive, CRM, ledgers
     <data>/logs/         one log for each worker
+    <data>/tryton/       the CRM Tryton, where one is wanted
     <data>/ports.json    the ports, chosen once
 """
 
@@ -28,7 +29,9 @@ from services.local.ports import LOOPBACK, demand_free, kept_ports
 from services.local.progress import Progress, silent
 from services.local.settings import LocalSettings
 from services.local.supervisor import Supervisor, Worker
+from services.local.topic_log import reached
 from services.local.topics import Report, ensure_topics
+from services.local.tryton import trial
 
 ROUTER, NOTIFIER, TRANSCRIPT, CRM_SYNC = "chat-router", "chat-notifier", "chat-transcript", "chat-crm-sync"
 _MODULES = {
@@ -51,7 +54,7 @@ class Installation:
     """The installation as a context manager: entered, everything is ready; left, no process and no port is there.
 
     Without `data` everything is temporary. `bootstrap` names a Kafka of the user's instead of the embedded one.
-    `overrides` are environment variables for all workers, such as a shorter tick. Entering runs an event loop of its
+    `overrides` are environment variables for all workers, such as a shorter tick. `with_tryton` starts a Tryton beside them. Entering runs an event loop of its
     own for a moment, so it happens outside of one (or in `asyncio.to_thread`). Raises LocalError.
     """
 
@@ -62,6 +65,7 @@ class Installation:
         bootstrap: str | None = None,
         partitions: int = PARTITIONS_DEFAULT,
         overrides: Mapping[str, str] = _NO_OVERRIDES,
+        with_tryton: bool = False,
         settings: LocalSettings | None = None,
         progress: Progress = silent,
     ) -> None:
@@ -69,6 +73,7 @@ class Installation:
         self._wanted_bootstrap = bootstrap
         self._partitions = partitions
         self._overrides = overrides
+        self._with_tryton = with_tryton
         self._settings = settings or LocalSettings()
         self._progress = progress
         self._parts = ExitStack()
@@ -78,6 +83,7 @@ class Installation:
         self.mailbox: Mailbox
         self.supervisor: Supervisor
         self.kafka: EmbeddedKafka | None = None
+        self.tryton: trial.Trial | None = None
         self.http_ports: dict[str, int] = {}
 
     def __enter__(self) -> Self:
@@ -109,8 +115,10 @@ class Installation:
         return f"http://{LOOPBACK}:{self.http_ports[worker]}"
 
     def check(self) -> None:
-        """Raise LocalError if a worker has died."""
+        """Raise LocalError if a worker, or the CRM, has died."""
         self.supervisor.check()
+        if self.tryton is not None:
+            self.tryton.check()
 
     def _enter(self, parts: ExitStack) -> None:
         if self._wanted_data is None:
@@ -125,6 +133,10 @@ class Installation:
         for port in (smtp_port, *http_ports):
             demand_free(port, owner=ports_file)
         if self._wanted_bootstrap is None:
+            if "security_protocol" in reached(LOOPBACK).client():
+                raise LocalError(
+                    "CHAT_KAFKA_… is for a Kafka of yours: name it with --bootstrap, or unset these variables."
+                )
             self.kafka = parts.enter_context(
                 EmbeddedKafka(self.data / "kafka", settings=self._settings, progress=self._progress)
             )
@@ -133,6 +145,9 @@ class Installation:
             self.bootstrap = self._wanted_bootstrap
         self.topics = asyncio.run(ensure_topics(self.bootstrap, partitions=self._partitions))
         self.mailbox = parts.enter_context(Mailbox(self.data / "mails", port=smtp_port))
+        if self._with_tryton:
+            home, folder = self._settings.tryton_folder, self.data / "tryton"
+            self.tryton = parts.enter_context(trial.running(home, folder, progress=self._progress))
         workers = [
             Worker(name, module, self.http_ports[name], self._environment(name))
             for name, module in _MODULES.items()
@@ -154,9 +169,11 @@ class Installation:
             "CHAT_ARCHIVE_URL": self.archive_url,
             "CHAT_PUBLIC_URL": self.http_url(TRANSCRIPT),
             "CHAT_CRM_URL": self.crm_url,
+            "CHAT_ARCHIVE_API_URL": self.http_url(TRANSCRIPT),
             "CHAT_LEDGER_URL": f"sqlite:///{self.data / f'{name}-ledger.db'}",
             "CHAT_LINK_SECRET": self._secret(LINK_SECRET),
             "CHAT_API_SECRET": self._secret(API_SECRET),
+            **({"CHAT_CRM_ACCOUNTS_FILE": str(self.tryton.accounts)} if self.tryton else {}),
             **self._overrides,
         }
 

@@ -39,6 +39,7 @@ _STARTED = "Kafka Server started"
 _POLL_INTERVAL_S = 0.05
 _STAGE = "starting Kafka"
 _NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
+_NO_PASSWORDS: Mapping[str, str] = MappingProxyType({})
 _NO_DOORS: Mapping[int, Sequence[Door]] = MappingProxyType({})
 
 
@@ -46,7 +47,8 @@ class EmbeddedKafka:
     """A Kafka cluster of one or more brokers, numbered from 1, as a context manager.
 
     With `data` the cluster, its topics and its ports survive in that folder; without, everything is temporary.
-    `overrides` are broker settings; `doors`, by broker number, are further listeners, for clients that come through a proxy.
+    `overrides` are broker settings; `doors`, by broker number, are further listeners, for clients that come through a proxy or
+    have to say who they are; `passwords`, by user, are what SCRAM-SHA-512 asks for at these.
     Starting raises LocalError; the object can be started once.
     """
 
@@ -57,6 +59,7 @@ class EmbeddedKafka:
         brokers: int = 1,
         overrides: Mapping[str, str] = _NO_OVERRIDES,
         doors: Mapping[int, Sequence[Door]] = _NO_DOORS,
+        passwords: Mapping[str, str] = _NO_PASSWORDS,
         settings: LocalSettings | None = None,
         progress: Progress = silent,
     ) -> None:
@@ -65,6 +68,7 @@ class EmbeddedKafka:
         self._brokers = brokers
         self._overrides = overrides
         self._doors = doors
+        self._passwords = passwords
         self._settings = settings or LocalSettings()
         self._progress = progress
         self._temporary = data is None
@@ -192,7 +196,9 @@ class EmbeddedKafka:
             return
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
         # One word, because an id may begin with a dash.
-        arguments = ("format", f"--cluster-id={cluster_id}", "--config", "server.properties")
+        arguments = ["format", f"--cluster-id={cluster_id}", "--config", "server.properties"]
+        for user, password in self._passwords.items():
+            arguments += ["--add-scram", f"SCRAM-SHA-512=[name={user},password={password}]"]
         for node in self._nodes:
             self._running[node.node_id] = self._java(node.node_id, "kafka.tools.StorageTool", *arguments)
         deadline_s = time.monotonic() + self._settings.kafka_start_limit_s

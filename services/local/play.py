@@ -17,7 +17,7 @@ from services.local.actors import People
 from services.local.progress import Progress, silent
 from services.local.publishing import Publisher, wall_ms
 from services.local.scenario import Scenario
-from services.local.topic_log import start
+from services.local.topic_log import reached, start
 
 SETTLE_LIMIT_S = 30.0
 """How long the router may be silent, once everybody has acted, before the play ends with chats open."""
@@ -49,7 +49,7 @@ async def play(
     """
     consumer = AIOKafkaConsumer(
         ROUTING,
-        bootstrap_servers=bootstrap,
+        **reached(bootstrap).client(),
         group_id=None,
         enable_auto_commit=False,
         isolation_level="read_committed",

@@ -17,7 +17,7 @@ from services.local.crowd import Published
 from services.local.errors import LocalError
 from services.local.input_log import SNAPSHOT_TYPE
 from services.local.scenario import Poisoned
-from services.local.topic_log import start
+from services.local.topic_log import reached, start
 
 _LINGER_MS = 5
 
@@ -33,7 +33,7 @@ class Publisher:
     def __init__(self, bootstrap: str) -> None:
         self._bootstrap = bootstrap
         self._producer = AIOKafkaProducer(
-            bootstrap_servers=bootstrap, enable_idempotence=True, linger_ms=_LINGER_MS
+            **reached(bootstrap).client(), enable_idempotence=True, linger_ms=_LINGER_MS
         )
         self._failure: BaseException | None = None
         self.count = 0

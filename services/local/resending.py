@@ -18,7 +18,7 @@ from schemas.outcomes import MailSettled
 from schemas.topics import ACTIVITIES, DELIVERIES, NOTICES, OWN_BYTES_MAX, TRANSCRIPTS
 from services.local.display import visible
 from services.local.errors import LocalError
-from services.local.topic_log import TopicLog, start
+from services.local.topic_log import TopicLog, reached, start
 from services.notifier.core import AGAIN, RESENT, Rules, again, compose
 from services.runtime.ports import InputRecord
 
@@ -144,7 +144,7 @@ def _effect_of(record: InputRecord) -> str | None:
 async def _put_back(bootstrap: str, record: InputRecord) -> None:
     envelope: dict[str, Any] = orjson.loads(record.value or b"")
     producer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap, enable_idempotence=True, max_request_size=OWN_BYTES_MAX
+        **reached(bootstrap).client(), enable_idempotence=True, max_request_size=OWN_BYTES_MAX
     )
     await start(producer, bootstrap)
     try:

@@ -1,6 +1,7 @@
 """Settings of the local installation; every one of them is an environment variable named `CHAT_LOCAL_…`."""
 
 import os
+import sys
 from pathlib import Path
 
 from pydantic import Field
@@ -35,6 +36,10 @@ class LocalSettings(BaseSettings):
     cache_folder: Path = Field(
         default_factory=_cache_folder,
         description="where Kafka's libraries (46 MB) are kept, so that they are fetched once",
+    )
+    tryton_folder: Path = Field(
+        default_factory=lambda: Path(sys.prefix).with_name(".venv-tryton"),
+        description="the environment of the CRM Tryton, which `make tryton` makes",
     )
     data_folder: Path = Field(
         default_factory=_data_folder,

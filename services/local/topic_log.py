@@ -8,8 +8,10 @@ from typing import Any, Self
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError
+from pydantic import ValidationError
 
 from services.local.errors import LocalError
+from services.runtime.connection import KafkaSettings
 from services.runtime.ports import InputRecord
 
 _FETCH_WAIT_MS = 200
@@ -35,7 +37,7 @@ class TopicLog:
         found = await partitions_of(self._bootstrap, self._topics)
         self._partitions = [part for part in found if self._only in (None, part.partition)]
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap,
+            **reached(self._bootstrap).client(),
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -106,9 +108,17 @@ class TopicLog:
         return [part.partition for part in self._partitions if part.topic == topic]
 
 
+def reached(bootstrap: str) -> KafkaSettings:
+    """Return how the Kafka at an address is reached: the settings `CHAT_KAFKA_…` hold for commands too. Raises LocalError."""
+    try:
+        return KafkaSettings(bootstrap=bootstrap)
+    except ValidationError as error:
+        raise LocalError("; ".join(str(each["msg"]) for each in error.errors(include_input=False))) from None
+
+
 async def partitions_of(bootstrap: str, topics: Iterable[str]) -> list[TopicPartition]:
     """Return all partitions of some topics. Raises LocalError when one is absent, for which a consumer would wait 40 s."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    admin = AIOKafkaAdminClient(**reached(bootstrap).client())
     try:
         await admin.start()
         found = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics()}

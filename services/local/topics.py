@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_c
 
 from schemas.topics import PARTITIONS_DEFAULT, TOPICS, Topic
 from services.local.errors import LocalError
+from services.local.topic_log import reached
 
 _REPLICAS_MAX = 3
 _REQUEST_LIMIT_MS = 20_000
@@ -51,7 +52,7 @@ async def ensure_topics(
     `replicas` are by default 3, or as many as there are brokers. Raises LocalError when there is no Kafka, or when it
     refuses.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=_REQUEST_LIMIT_MS)
+    admin = AIOKafkaAdminClient(**reached(bootstrap).client(), request_timeout_ms=_REQUEST_LIMIT_MS)
     try:
         await admin.start()
     except KafkaConnectionError as error:

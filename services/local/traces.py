@@ -29,7 +29,7 @@ from schemas.topics import (
 from schemas.transcripts import TranscriptCompleted
 from services.local.errors import LocalError
 from services.local.partitions import partition_of
-from services.local.topic_log import TopicLog, no_kafka, partitions_of
+from services.local.topic_log import TopicLog, no_kafka, partitions_of, reached
 from services.local.topics import settings_of
 from services.router.changelog import Changelog
 from services.router.core.partition import Partition
@@ -215,7 +215,7 @@ async def remainders(
 
 
 async def _settings(bootstrap: str, topics: Iterable[str]) -> dict[str, dict[str, str]]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    admin = AIOKafkaAdminClient(**reached(bootstrap).client())
     try:
         await admin.start()
         return await settings_of(admin, dict.fromkeys(topics, _RETENTION))

@@ -20,7 +20,7 @@ from services.local.errors import LocalError
 from services.local.export import is_tick, refused_positions
 from services.local.partitions import partition_of
 from services.local.resending import is_resent
-from services.local.topic_log import TopicLog, no_kafka
+from services.local.topic_log import TopicLog, no_kafka, reached
 from services.router.changelog import Changelog
 from services.router.core.fold import differences
 from services.router.core.invariants import Checker, Recorded, Violation
@@ -86,7 +86,7 @@ def _state_is_behind(log: TopicLog, number: int) -> bool:
 
 async def committed_offsets(bootstrap: str, *, group: str, topic: str = EVENTS) -> dict[int, int]:
     """Return up to where a group has processed each partition of its input. Raises LocalError when Kafka does not tell."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    admin = AIOKafkaAdminClient(**reached(bootstrap).client())
     try:
         await admin.start()
         offsets = await admin.list_consumer_group_offsets(group)

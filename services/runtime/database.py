@@ -6,7 +6,7 @@ The one rule: parameters never stand in an error's text, since they hold what vi
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, MetaData, create_engine, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
@@ -17,6 +17,8 @@ CONNECT_LIMIT_S = 10
 STATEMENT_LIMIT_MS = 30_000
 """PostgreSQL gives a statement up after so long, a wait for somebody else's lock included; none here takes a second in health."""
 CONNECTIONS_MAX = 8
+TABLES_LOCK = 0x63686174
+"""A number for PostgreSQL's advisory lock: one process at a time makes tables."""
 KINDS = ("sqlite", "postgresql", "postgres")
 
 
@@ -55,6 +57,15 @@ def open_single(url: str) -> Engine:
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _sync_each_commit)
     return engine
+
+
+def make_tables(connection: Connection, metadata: MetaData) -> None:
+    """First thing in a transaction: makes the tables that are missing. Of several processes that begin together, one does."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        connection.execute(select(func.pg_advisory_xact_lock(TABLES_LOCK)))
+    metadata.create_all(connection)
 
 
 def _prepared(url: str) -> URL:

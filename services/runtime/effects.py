@@ -12,6 +12,7 @@ what was turned away, and brings it again. The text of these exceptions is a cod
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -33,6 +34,8 @@ RETRY_AFTER_MAX_S = 300.0
 CLOCK_STEP_S = 0.01
 BUSY_RETRY_S = 1.0
 """When to come again to a downstream that has all the callers it can take, or whose return is just being asked for."""
+PARKED: ContextVar[bool] = ContextVar("parked", default=False)
+"""Whether the record that is being handled was parked: then it holds no place that records of others need."""
 
 
 class EffectFailure(Exception):

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import faust
+from faust.auth import Credentials, SASLCredentials, SSLCredentials
 from faust.exceptions import ConsumerNotStarted
 
 from schemas.codec import Codec
@@ -19,7 +20,7 @@ from services.runtime.effect_settings import EffectSettings
 from services.runtime.effects import quiet_retries
 from services.runtime.failures import WorkerFailed
 from services.runtime.faust_transport import CommittedTransport
-from services.runtime.handling import Handler, Handling
+from services.runtime.handling import Handler, Handling, PlacedHandler, Room
 from services.runtime.ledger import Ledger
 from services.runtime.logs import log
 from services.runtime.metrics import Metrics
@@ -54,6 +55,7 @@ class EffectsApp:
         app = faust.App(
             settings.group,
             broker=[f"kafka://{address.strip()}" for address in settings.bootstrap.split(",")],
+            broker_credentials=_credentials(settings),
             store="memory://",
             datadir=self._folder.name,
             autodiscover=False,
@@ -84,6 +86,12 @@ class EffectsApp:
         self, topic: str, codec: Codec, handler: Handler, *, concurrency: int = CONCURRENCY_DEFAULT
     ) -> None:
         """Handles the records of `topic`, at most `concurrency` at a time and so in no certain order."""
+        self.on_placed(topic, codec, lambda envelope, _place: handler(envelope), concurrency=concurrency)
+
+    def on_placed(
+        self, topic: str, codec: Codec, handler: PlacedHandler, *, concurrency: int = CONCURRENCY_DEFAULT
+    ) -> None:
+        """Handles records like `on`, by a handler that wants to know where each stands."""
 
         async def serve(stream: Any) -> None:
             # Faust acknowledges a record when the stream is closed or cancelled around it, too. So it is done by hand.
@@ -94,7 +102,7 @@ class EffectsApp:
                 await self._handling.settled(_record(event.message))
                 event.ack()
 
-        self._handling.on(topic, codec, handler)
+        self._handling.on_placed(topic, codec, handler)
         source = self._app.topic(
             topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
         )
@@ -103,6 +111,14 @@ class EffectsApp:
     def on_parked(self, name: str, codec: Codec, handler: Handler) -> None:
         """Handles records that were never in Kafka: the worker itself puts them into the parking, as if they were of a topic."""
         self._handling.on(name, codec, handler)
+
+    def bound(self, room: Room) -> None:
+        """Brings parked records of a queue only as far as there is room for them."""
+        self._handling.bound(room)
+
+    def waits(self, queue: str) -> bool:
+        """Whether any record of a queue was parked when that was last looked at."""
+        return self._handling.waits(queue)
 
     async def write(self, topic: str, *, workspace_id: str, value: bytes) -> None:
         """Writes a record and waits until it stands in the log. Raises when it is not known to."""
@@ -212,3 +228,16 @@ def _record(message: Any) -> InputRecord:
         message.value,
         tuple(message.headers or ()),
     )
+
+
+def _credentials(settings: EffectSettings) -> Credentials | None:
+    """What Faust calls the ways in that `KafkaSettings` knows."""
+    reached = settings.client()
+    if "sasl_mechanism" in reached:
+        return SASLCredentials(
+            username=reached["sasl_plain_username"],
+            password=reached["sasl_plain_password"],
+            ssl_context=reached["ssl_context"],
+            mechanism=reached["sasl_mechanism"],
+        )
+    return SSLCredentials(reached["ssl_context"]) if "ssl_context" in reached else None

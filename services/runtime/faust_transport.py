@@ -56,6 +56,8 @@ class CommittedConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[mi
         # Both are read when the consumer starts. Faust offers no setting for either outside its exactly-once mode.
         consumer._isolation_level = "read_committed"  # noqa: SLF001
         consumer._fetch_max_wait_ms = transport.fetch_wait_max_ms  # noqa: SLF001
+        # Faust's default is a name, the empty one, and workers of one name expel each other for ever.
+        consumer._group_instance_id = consumer._group_instance_id or None  # noqa: SLF001
         return consumer
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:

@@ -14,8 +14,9 @@ import stamina
 
 from schemas.codec import Codec, Poison, UnknownType
 from services.runtime.deadletter import DeadLetterLimit, dead_letter
+from services.runtime.draining import Draining
 from services.runtime.effect_settings import EffectSettings
-from services.runtime.effects import Away
+from services.runtime.effects import PARKED, Away
 from services.runtime.failures import WorkerFailed
 from services.runtime.ledger import Ledger
 from services.runtime.logs import explain, log
@@ -39,6 +40,10 @@ WORKED_OFF_MAX = 32
 Result = TypeVar("Result")
 Handler: TypeAlias = Callable[[Any], Awaitable[None]]
 """Takes a decoded envelope; returns when everything that follows from it is done and written. May be called again with it."""
+PlacedHandler: TypeAlias = Callable[[Any, Place], Awaitable[None]]
+"""A handler that also takes where the record stands."""
+Room: TypeAlias = Callable[[str], int | None]
+"""How many more parked records of a queue may be handled now; None where that has no bound of its own."""
 
 
 class Send(Protocol):
@@ -66,14 +71,28 @@ class Handling:
         self._log = log(__name__)
         self._dead_letters = DeadLetterLimit(settings.dead_letters_per_minute_max)
         self._parking = Parking(ledger, records_max=settings.parked_records_max)
-        self._handlers: dict[str, tuple[Codec, Handler]] = {}
+        self._handlers: dict[str, tuple[Codec, PlacedHandler]] = {}
         self._in_flight: dict[Place, asyncio.Task[None]] = {}
         self._queues: dict[str, asyncio.Task[None]] = {}
+        self._draining = Draining(metrics)
+        self._room: Room = _unbounded
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def on(self, topic: str, codec: Codec, handler: Handler) -> None:
         """Names the handler of a topic's records."""
+        self.on_placed(topic, codec, lambda envelope, _place: handler(envelope))
+
+    def on_placed(self, topic: str, codec: Codec, handler: PlacedHandler) -> None:
+        """Names the handler of a topic's records, one that wants to know where each stands."""
         self._handlers[topic] = (codec, handler)
+
+    def bound(self, room: Room) -> None:
+        """Brings parked records of a queue only as far as there is room for them."""
+        self._room = room
+
+    def waits(self, queue: str) -> bool:
+        """Whether any record of a queue was parked when that was last looked at."""
+        return queue in self._queues
 
     @property
     def in_flight(self) -> int:
@@ -102,11 +121,11 @@ class Handling:
                 await _stand_still()
             await asyncio.sleep(LOOK_INTERVAL_S)
 
-    def _handled(self, record: InputRecord) -> asyncio.Task[None]:
+    def _handled(self, record: InputRecord, *, parked: bool = False) -> asyncio.Task[None]:
         """The task that handles a record. There is one at a time: a rebalance may hand a record out again."""
         place = place_of(record)
         if place not in self._in_flight:
-            handling = asyncio.create_task(self._handle(record), name="record")
+            handling = asyncio.create_task(self._handle(record, parked=parked), name="record")
             self._in_flight[place] = handling
             handling.add_done_callback(lambda done: self._ended(record, done))
         return self._in_flight[place]
@@ -117,7 +136,8 @@ class Handling:
         if error is not None and not isinstance(error, Away):
             self._fail(record, error)
 
-    async def _handle(self, record: InputRecord) -> None:
+    async def _handle(self, record: InputRecord, *, parked: bool) -> None:
+        PARKED.set(parked)  # for this task and those it makes
         codec, handler = self._handlers[record.topic]
         try:
             envelope = _decoded(codec, record)
@@ -127,7 +147,7 @@ class Handling:
         except UnknownType:
             self._metrics.add("unknown_types")
         else:
-            await self._retried(record.topic, lambda: handler(envelope))
+            await self._retried(record.topic, lambda: handler(envelope, place_of(record)))
         self._metrics.add("records_in", topic=record.topic)
 
     async def _retried(self, topic: str, do: Callable[[], Awaitable[Result]]) -> Result:
@@ -192,6 +212,7 @@ class Handling:
                     self._log.warning("parking_not_read", error=explain(error))
                 else:
                     self._metrics.set("effects_parked", self._parking.waiting)
+                    self._draining.measure(queues, now_ms=now_ms())
                     for queue in queues:
                         if queue not in self._queues:
                             self._queues[queue] = asyncio.create_task(self._work_off(queue), name="queue")
@@ -206,8 +227,13 @@ class Handling:
         tried: set[Place] = set()
         try:
             while True:
+                room = self._room(queue)
+                if room is not None and room <= 0:
+                    await asyncio.sleep(LOOK_INTERVAL_S)
+                    continue
                 besides = tried.union(self._in_flight)
-                records = await self._parking.oldest(queue, besides=besides, limit=at_a_time)
+                limit = at_a_time if room is None else min(at_a_time, room)
+                records = await self._parking.oldest(queue, besides=besides, limit=limit)
                 if not records and not tried:
                     return
                 waits_s = await asyncio.gather(*(self._again(record, queue) for record in records))
@@ -225,7 +251,7 @@ class Handling:
 
     async def _again(self, record: InputRecord, queue: str) -> float:
         """Handles a parked record again; returns for how many seconds its queue had better be left alone."""
-        handling = self._handled(record)
+        handling = self._handled(record, parked=True)
         await asyncio.wait({handling}, timeout=self._slot_limit_s)
         if not handling.done():
             return 0.0  # it goes on, and this record is looked at again once it has ended
@@ -233,6 +259,7 @@ class Handling:
         place = place_of(record)
         if away is None:
             await self._parking.done(place)
+            self._draining.left(queue)
         elif away.queue != queue:
             await self._parking.move(place, to_queue=away.queue)
         else:
@@ -249,6 +276,10 @@ class Handling:
         if left:
             self._log.info("records_left", records=len(left))
             await asyncio.wait(left, timeout=limit_s)
+
+
+def _unbounded(_queue: str) -> None:
+    """No queue has a bound of its own."""
 
 
 async def _outcome(handling: asyncio.Task[None]) -> Away | None:

@@ -125,7 +125,7 @@ class _Sent:
 def transactional(settings: RuntimeSettings, transactional_id: str) -> dict[str, Any]:
     """The arguments of a transactional producer, but for how long a transaction may stay open."""
     return {
-        "bootstrap_servers": settings.bootstrap,
+        **settings.client(),
         "client_id": transactional_id,
         "transactional_id": transactional_id,
         "max_batch_size": BATCH_BYTES_MAX,
@@ -227,7 +227,7 @@ class KafkaChangelog:
     async def start(self) -> tuple[int, int]:
         """Where it begins and ends now."""
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.bootstrap,
+            **self._settings.client(),
             isolation_level="read_committed",
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -295,7 +295,7 @@ class KafkaAppender:
         async with self._lock:
             if self._producer is None:
                 self._producer = Producer(
-                    bootstrap_servers=self._settings.bootstrap,
+                    **self._settings.client(),
                     client_id=f"{self._settings.group}-ticks",
                     enable_idempotence=True,
                     request_timeout_ms=int(self._settings.io_limit_s * 1000),

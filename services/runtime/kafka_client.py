@@ -28,6 +28,13 @@ class _Connection(conn.AIOKafkaConnection):  # type: ignore[misc]  # aiokafka is
             raise KafkaConnectionError(f"Connection at {self.host}:{self.port} broken") from error
         return _of_the_coordinator(answer) if request.API_KEY == OffsetFetchRequest.API_KEY else answer
 
+    def close(self, reason: conn.CloseReason | None = None, exc: BaseException | None = None) -> Any:
+        if self._writer is not None and self._ssl_context is not None:
+            # A farewell by TLS waits for the broker's, for half a minute where an answer nobody reads any more is on its way.
+            # Whatever was sent and mattered has been answered by now.
+            self._writer.transport.abort()
+        return super().close(reason, exc)
+
 
 async def _of_the_coordinator(answer: Awaitable[Any]) -> Any:
     """The committed offsets. Raises what the broker says of the whole answer: it is no coordinator any more, or not yet.

@@ -35,7 +35,7 @@ _log = log(__name__)
 def membership(settings: RuntimeSettings) -> dict[str, Any]:
     """The consumer's arguments: `read_committed`, and nothing commits but transactions."""
     return {
-        "bootstrap_servers": settings.bootstrap,
+        **settings.client(),
         "client_id": settings.instance_id or settings.group,
         "group_id": settings.group,
         "group_instance_id": settings.instance_id,
@@ -191,9 +191,7 @@ class KafkaGroup:
     async def _missing(self) -> str:
         """What is not there yet, or nothing. Asking about all topics creates none, unlike subscribing."""
         settings = self._settings
-        admin = AIOKafkaAdminClient(
-            bootstrap_servers=settings.bootstrap, request_timeout_ms=int(settings.io_limit_s * 1000)
-        )
+        admin = AIOKafkaAdminClient(**settings.client(), request_timeout_ms=int(settings.io_limit_s * 1000))
         try:
             async with asyncio.timeout(settings.io_limit_s):
                 await admin.start()

@@ -38,7 +38,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from services.runtime.database import open_single
+from services.runtime.database import make_tables, open_single
 from services.runtime.failures import WorkerFailed
 from services.runtime.logs import log
 from services.runtime.wall_clock import now_ms as wall_clock_ms
@@ -208,13 +208,12 @@ class Ledger:
         self._thread.shutdown()
 
     def _prepare(self) -> None:
-        metadata.create_all(self._engine)
-        columns = {column["name"] for column in inspect(self._engine).get_columns(_effects.name)}
-        if "owner" not in columns:  # made before claims had owners
-            with self._engine.begin() as connection:
-                connection.execute(text("ALTER TABLE effects ADD COLUMN owner VARCHAR(160)"))
         mine = self.insert(_of_group).on_conflict_do_nothing()
         with self._engine.begin() as connection:
+            make_tables(connection, metadata)
+            columns = {column["name"] for column in inspect(connection).get_columns(_effects.name)}
+            if "owner" not in columns:  # made before claims had owners
+                connection.execute(text("ALTER TABLE effects ADD COLUMN owner VARCHAR(160)"))
             connection.execute(mine, {"only": 1, "consumer_group": self._group})
             group = connection.execute(select(_of_group.c.consumer_group)).scalar()
         if group != self._group:

@@ -11,7 +11,8 @@ The one rule: this table is not a copy of anything. Whoever throws the database 
 records as they were read, conversations included, until they are done.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 from sqlalchemy import (
     BigInteger,
@@ -54,7 +55,9 @@ _this_place = (
 )
 _adopt = update(_parked).where(_parked.c.owner.not_in(living)).values(owner=bindparam("me"))
 _count = (
-    select(_parked.c.queue, func.count().label("records"))
+    select(
+        _parked.c.queue, func.count().label("records"), func.min(_parked.c.timestamp_ms).label("oldest_ms")
+    )
     .where(_parked.c.owner == bindparam("me"))
     .group_by(_parked.c.queue)
 )
@@ -63,6 +66,14 @@ _done = delete(_parked).where(*_this_place)
 
 Place = tuple[str, int, int]
 """Topic, partition and offset of a record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits in one queue: how many records, and when the oldest of them was written."""
+
+    records: int
+    oldest_ms: int
 
 
 def place_of(record: InputRecord) -> Place:
@@ -101,20 +112,20 @@ class Parking:
         self.waiting += 1
         return True
 
-    async def queues(self) -> Sequence[str]:
-        """Adopt what belongs to nobody any more, count, and return the queues in which something waits."""
+    async def queues(self) -> Mapping[str, Waiting]:
+        """Adopt what belongs to nobody any more, count, and return what waits in which queue."""
 
-        def operation(connection: Connection) -> dict[str, int]:
+        def operation(connection: Connection) -> dict[str, Waiting]:
             ours = {"me": self._ledger.owner, "now_ms": self._ledger.now_ms()}
             if connection.execute(_adopt, ours).rowcount:
                 # With their claims: an owner that comes back would hold what it no longer brings again.
                 connection.execute(inherit, ours)
             rows = connection.execute(_count, {"me": self._ledger.owner}).all()
-            return {row.queue: row.records for row in rows}
+            return {row.queue: Waiting(row.records, row.oldest_ms) for row in rows}
 
-        counts = await self._ledger.do(operation)
-        self.waiting = sum(counts.values())
-        return sorted(counts)
+        waiting = await self._ledger.do(operation)
+        self.waiting = sum(each.records for each in waiting.values())
+        return waiting
 
     async def oldest(self, queue: str, *, besides: Collection[Place], limit: int) -> list[InputRecord]:
         """Return the oldest records of a queue, those at `besides` left out."""

@@ -3,29 +3,16 @@
 The one rule: every queue, wait, batch and retry of the runtime has its limit here, so that one place says what may grow.
 """
 
-from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-SECRETS_FOLDER = Path("/run/secrets")
-"""Where containers find secrets, a file for each setting, such as `chat_ledger_url`; a variable of the same name wins."""
+from services.runtime.connection import KafkaSettings
 
 
-class RuntimeSettings(BaseSettings):
+class RuntimeSettings(KafkaSettings):
     """What a worker of any kind can be told. A worker's own settings class derives from it and sets `group` and `http_port`."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="CHAT_",
-        frozen=True,
-        extra="ignore",
-        secrets_dir=SECRETS_FOLDER if SECRETS_FOLDER.is_dir() else None,
-    )
-
-    bootstrap: str = Field(
-        default="127.0.0.1:9092", description="addresses of the Kafka brokers, HOST:PORT,…"
-    )
     group: str = Field(
         default="chat", min_length=1, description="consumer group, and stem of the transactional ids"
     )

@@ -66,7 +66,7 @@ async def run(settings: TranscriptSettings, stop: asyncio.Event) -> None:
         raise WorkerFailed(f"CHAT_SUMMARY_METHOD can't be used: {error}") from error
 
     async def project(context: Context) -> None:
-        source = KafkaLog(bootstrap=settings.bootstrap, topics=TOPICS)
+        source = KafkaLog(settings, topics=TOPICS)
         async with source:
             projector = Projector(archive, source, metrics=context.metrics)
             await projector.run(context.stop)

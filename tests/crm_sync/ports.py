@@ -1,12 +1,24 @@
 """Ports for tests of the sync: the real ones behind a door at which the process can be killed, and a CRM with bad days."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from schemas.events import Layouts
 from schemas.notices import NoticeCrmConfigured
 from schemas.outcomes import CrmRecord
 from services.crm_sync.connectors.interface import Connector
-from services.crm_sync.connectors.records import Declaration, Found, NewActivity, NewLead, Person
+from services.crm_sync.connectors.records import (
+    Card,
+    CardKind,
+    Declaration,
+    Field,
+    Found,
+    NewActivity,
+    NewLead,
+    NewNote,
+    NewTicket,
+    Person,
+)
 
 
 class Killed(BaseException):
@@ -26,10 +38,11 @@ class Steps:
         self.taken += 1
         if number == self._kill_at and not self._after:
             raise Killed
-        result = await do(*arguments, **named)
-        if number == self._kill_at:
-            raise Killed
-        return result
+        try:
+            return await do(*arguments, **named)
+        finally:
+            if number == self._kill_at:
+                raise Killed
 
     def door(self, port: Any) -> Any:
         """Return the port with every coroutine method counted."""
@@ -90,8 +103,29 @@ class Careless(Connector):
             activity, to=to, marker=self._another(marker), workspace_id=workspace_id
         )
 
-    async def find_marker(self, marker: str, *, workspace_id: str) -> Found | None:
-        return await self._connector.find_marker(f"{marker}#1", workspace_id=workspace_id)
+    async def add_note(self, note: NewNote, *, to: CrmRecord, marker: str, workspace_id: str) -> Found:
+        return await self._connector.add_note(
+            note, to=to, marker=self._another(marker), workspace_id=workspace_id
+        )
+
+    async def set_phone(self, phone: str, *, of: CrmRecord, workspace_id: str) -> Found:
+        return await self._connector.set_phone(phone, of=of, workspace_id=workspace_id)
+
+    async def create_ticket(self, ticket: NewTicket, *, marker: str, workspace_id: str) -> Found:
+        return await self._connector.create_ticket(
+            ticket, marker=self._another(marker), workspace_id=workspace_id
+        )
+
+    async def card_fields(self, *, workspace_id: str) -> Mapping[CardKind, Sequence[Field]]:
+        return await self._connector.card_fields(workspace_id=workspace_id)
+
+    async def read_card(self, record: CrmRecord, *, layouts: Layouts, workspace_id: str) -> Card:
+        return await self._connector.read_card(record, layouts=layouts, workspace_id=workspace_id)
+
+    async def find_marker(
+        self, marker: str, *, workspace_id: str, on: Sequence[CrmRecord] = ()
+    ) -> Found | None:
+        return await self._connector.find_marker(f"{marker}#1", workspace_id=workspace_id, on=on)
 
     async def close(self) -> None:
         await self._connector.close()
@@ -140,9 +174,42 @@ class Weather(Connector):
         )
         return found
 
-    async def find_marker(self, marker: str, *, workspace_id: str) -> Found | None:
+    async def add_note(self, note: NewNote, *, to: CrmRecord, marker: str, workspace_id: str) -> Found:
+        found: Found = await self._go(
+            "add_note",
+            lambda: self._connector.add_note(note, to=to, marker=marker, workspace_id=workspace_id),
+        )
+        return found
+
+    async def set_phone(self, phone: str, *, of: CrmRecord, workspace_id: str) -> Found:
+        found: Found = await self._go(
+            "set_phone", lambda: self._connector.set_phone(phone, of=of, workspace_id=workspace_id)
+        )
+        return found
+
+    async def create_ticket(self, ticket: NewTicket, *, marker: str, workspace_id: str) -> Found:
+        found: Found = await self._go(
+            "create_ticket",
+            lambda: self._connector.create_ticket(ticket, marker=marker, workspace_id=workspace_id),
+        )
+        return found
+
+    async def card_fields(self, *, workspace_id: str) -> Mapping[CardKind, Sequence[Field]]:
+        return await self._connector.card_fields(workspace_id=workspace_id)
+
+    async def read_card(self, record: CrmRecord, *, layouts: Layouts, workspace_id: str) -> Card:
+        card: Card = await self._go(
+            "read_card",
+            lambda: self._connector.read_card(record, layouts=layouts, workspace_id=workspace_id),
+        )
+        return card
+
+    async def find_marker(
+        self, marker: str, *, workspace_id: str, on: Sequence[CrmRecord] = ()
+    ) -> Found | None:
         found: Found | None = await self._go(
-            "find_marker", lambda: self._connector.find_marker(marker, workspace_id=workspace_id)
+            "find_marker",
+            lambda: self._connector.find_marker(marker, workspace_id=workspace_id, on=on),
         )
         return found
 

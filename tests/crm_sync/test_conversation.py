@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -6,6 +7,7 @@ import pytest
 from schemas.decisions import AgentCard, MailPlan
 from schemas.types import Language
 from services.crm_sync.connectors.records import BODY_MIN, Limits
+from services.crm_sync.connectors.rich_text import as_html
 from services.crm_sync.conversation import WORDS, activity_of
 from tests.crm_sync.material import KEN, LIMITS, MIA, said, transcript
 
@@ -96,18 +98,26 @@ def test_unknown_zone_and_time() -> None:
     assert "(UTC)" in text(email=MailPlan("en", "Mars/Olympus"))
 
 
-@pytest.mark.parametrize("unit", ["characters", "bytes"])
+MEASURES: dict[str, Callable[[str], int]] = {
+    "characters": len,
+    "bytes": lambda text: len(text.encode()),
+    "html": lambda text: len(as_html(text)),
+}
+
+
+@pytest.mark.parametrize("unit", MEASURES)
 @pytest.mark.parametrize("language", ["en", "ja"])
 def test_too_long_is_cut_with_a_sentence_that_says_so(
-    unit: Literal["characters", "bytes"], language: Language
+    unit: Literal["characters", "bytes", "html"], language: Language
 ) -> None:
     limits = replace(LIMITS, body_max=4_000, body_unit=unit)
     long = transcript(
-        messages=tuple(said("漢字🙂" * 100, n=n) for n in range(20)), email=MailPlan(language, "Asia/Tokyo")
+        messages=tuple(said("漢字🙂<&\n" * 100, n=n) for n in range(20)),
+        email=MailPlan(language, "Asia/Tokyo"),
     )
     written = activity_of(long, limits=limits).text
-    size = len(written) if unit == "characters" else len(written.encode())
-    assert limits.body_max - 4 < size <= limits.body_max
+    size = MEASURES[unit](written)
+    assert limits.body_max - 5 < size <= limits.body_max
     assert written.endswith(WORDS[long.email.language].cut)
     assert long.link in written
 

@@ -19,9 +19,11 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from schemas import codec, topics
 from schemas.topics import Topic
 from services.crm_sync.configuration import Configuration
-from services.crm_sync.connectors.embedded import EmbeddedCrm, FeedFilter
+from services.crm_sync.connectors.embedded import EmbeddedCrm
+from services.crm_sync.connectors.embedded_views import FeedFilter
 from services.crm_sync.store import Store
 from services.local.topics import ensure_topics
+from services.runtime.connection import KafkaSettings
 from tests.crm_sync.material import settings, transcript
 
 pytestmark = pytest.mark.kafka
@@ -95,13 +97,13 @@ class Process:
                 return f"http://127.0.0.1:{entry['port']}"
         return None
 
-    async def get(self, path: str) -> httpx.Response:
+    async def get(self, path: str, **headers: str) -> httpx.Response:
         async with asyncio.timeout(LIMIT_S):
             while (url := self.url()) is None:
                 assert self.process.poll() is None, self.told()
                 await asyncio.sleep(0.05)
         async with httpx.AsyncClient() as http:
-            return await http.get(url + path)
+            return await http.get(url + path, headers=headers)
 
 
 @contextmanager
@@ -138,6 +140,7 @@ async def test_killed_and_started_again_each_chat_stands_in_the_feed_once(
         "CHAT_HTTP_PORT": "0",
         "CHAT_LEDGER_URL": f"sqlite+aiosqlite:///{tmp_path}/ledger.db",
         "CHAT_CRM_URL": f"sqlite:///{tmp_path}/crm.db",
+        "CHAT_ARCHIVE_API_URL": "http://127.0.0.1:9",
     }
     crm = await EmbeddedCrm.open(environment["CHAT_CRM_URL"])
     await crm.add_person(
@@ -181,16 +184,23 @@ async def test_killed_and_started_again_each_chat_stands_in_the_feed_once(
             await until(ready, worker)
             page = await worker.get(f"/crm/{workspace}/feed")
             assert "Chat with 山田 花子" in page.text
+            card = f"/v1/{workspace}/crm/card?chat=c1"
+            assert (await worker.get(card)).status_code == 401
+            away = await worker.get(card, authorization="Bearer of-an-agent")
+            assert away.json()["detail"] == "the archive does not answer"
             metrics = (await worker.get("/metrics")).text
             assert "chat_effects_total" in metrics
             worker.process.send_signal(signal.SIGTERM)
             assert await asyncio.to_thread(worker.process.wait, LIMIT_S) == 0, worker.told()
         assert "@example.com" not in worker.told()
+        assert "of-an-agent" not in worker.told()
 
     assert await in_feed() == CHATS
     by_id = {one["id"]: one for one in await read(contract_topics, topics.ACTIVITIES, workspace)}
     told = sorted((one["data"]["kind"], one["data"]["result"]) for one in by_id.values())
-    assert told == [("activity", "done")] * CHATS + [("lead", "done")] * (CHATS // 2)
+    assert told == (
+        [("activity", "done")] * CHATS + [("lead", "done")] * (CHATS // 2) + [("ticket", "done")] * CHATS
+    )
     owners = []
     for number in range(1, CHATS, 2):
         (lead,) = await crm.find_people(f"new{number}@example.com", workspace_id=workspace)
@@ -205,7 +215,7 @@ async def test_settings_made_before_a_moment_are_known_at_it(kafka: str, tmp_pat
     topic = f"t{uuid.uuid4().hex[:8]}.notices"
     await ensure_topics(kafka, partitions=3, replicas=1, topics=(Topic(topic),))
     store = await Store.open(f"sqlite:///{tmp_path}/ledger.db")
-    configuration = Configuration(kafka, store, topic=topic)
+    configuration = Configuration(KafkaSettings(bootstrap=kafka), store, topic=topic)
     await configuration.start()
     following = asyncio.create_task(configuration.run())
     try:
@@ -226,7 +236,7 @@ async def test_settings_made_before_a_moment_are_known_at_it(kafka: str, tmp_pat
     finally:
         await configuration.stop()
         await following
-    again = Configuration(kafka, store, topic=topic)
+    again = Configuration(KafkaSettings(bootstrap=kafka), store, topic=topic)
     await again.start()
     try:
         assert await again.of("w3") == settings(owner_id="w3"), "what is remembered needs no Kafka"

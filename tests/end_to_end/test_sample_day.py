@@ -17,7 +17,8 @@ from schemas.decisions import ChatMissed
 from schemas.notices import NoticeReply
 from schemas.topics import ACTIVITIES, DELIVERIES, NOTICES, ROUTING, TRANSCRIPTS
 from schemas.transcripts import TranscriptCompleted
-from services.crm_sync.connectors.embedded import EmbeddedCrm, FeedFilter
+from services.crm_sync.connectors.embedded import EmbeddedCrm
+from services.crm_sync.connectors.embedded_views import FeedFilter
 from services.local import sample_day
 from services.local.arrivals import built_in_curve
 from services.local.demo import PACE, TICK_INTERVAL_MS, Outcome, act_out
@@ -129,21 +130,28 @@ def test_transfers_end_and_notes_are_archived(outcome: Outcome) -> None:
     assert outcome.archived_notes == books.notes > 0
 
 
-def test_every_activity_stands_in_the_feed_once(
+def test_every_activity_note_and_ticket_stands_in_the_crm_once(
     installation: Installation, records: dict[str, list[InputRecord]]
 ) -> None:
     settled = [codec.activities.decode(record.value) for record in records[ACTIVITIES]]
     done = Counter(
-        each.workspaceid
+        (each.workspaceid, each.data.kind == "ticket")
         for each in settled
-        if each.data.kind == "activity" and each.data.result == "done" and each.data.record is not None
+        if each.data.kind in {"activity", "note", "ticket"} and each.data.result == "done"
     )
     assert done
 
-    async def totals() -> dict[str, int]:
+    async def totals() -> dict[tuple[str, bool], int]:
         crm = await EmbeddedCrm.open(installation.crm_url)
         try:
-            return {ws: (await crm.feed(FeedFilter(), workspace_id=ws)).total for ws in sorted(done)}
+            return {
+                (ws, is_ticket): (
+                    await (
+                        crm.tickets(workspace_id=ws) if is_ticket else crm.feed(FeedFilter(), workspace_id=ws)
+                    )
+                ).total
+                for ws, is_ticket in done
+            }
         finally:
             await crm.close()
 

@@ -14,9 +14,17 @@ from typing import Any
 import orjson
 
 from schemas.outcomes import CrmRecord
-from services.crm_sync.connectors.embedded import DECLARED, EmbeddedCrm
-from services.crm_sync.connectors.interface import Connector, OutcomeUnknown
-from services.crm_sync.connectors.records import Declaration, Found, NewActivity, NewLead, Person
+from services.crm_sync.connectors.embedded import EmbeddedCrm
+from services.crm_sync.connectors.interface import Connector, OutcomeUnknown, Undeclared
+from services.crm_sync.connectors.records import (
+    Capability,
+    Declaration,
+    Found,
+    Limits,
+    NewActivity,
+    NewLead,
+    Person,
+)
 from services.crm_sync.settings import CrmSyncSettings
 from services.crm_sync.worker import serve
 from services.runtime.effects import Unavailable
@@ -25,7 +33,12 @@ from services.runtime.process import main_of
 NAME = "remote"
 PORT = "TEST_CRM_PORT"
 ANSWER_S = 0.02
-CREATED = "lead", "activity"
+CREATED: tuple[Capability, ...] = "lead", "activity"
+DECLARED = Declaration(
+    name=NAME,
+    capabilities=frozenset(CREATED),
+    limits=Limits(body_max=65_536, body_unit="characters", name_chars_max=256, people_found_max=100),
+)
 
 
 class CrmServer:
@@ -82,7 +95,7 @@ class CrmServer:
             server.close()
 
 
-class RemoteCrm(Connector):
+class RemoteCrm(Undeclared, Connector):
     """The connector: one connection for each request."""
 
     def __init__(self, port: int) -> None:
@@ -126,7 +139,13 @@ class RemoteCrm(Connector):
         await self._ask(workspace=workspace_id, what="activity", key=marker)
         return Found(CrmRecord("activity", marker))
 
-    async def find_marker(self, marker: str, *, workspace_id: str) -> Found | None:
+    async def find_marker(
+        self,
+        marker: str,
+        *,
+        workspace_id: str,
+        on: Sequence[CrmRecord] = (),  # noqa: ARG002  it can look everywhere
+    ) -> Found | None:
         found = await self._ask(workspace=workspace_id, what="marker", key=marker)
         return Found(CrmRecord(found[0], marker)) if found else None
 

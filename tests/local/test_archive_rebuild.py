@@ -16,6 +16,7 @@ from services.local.cli import app
 from services.local.errors import LocalError
 from services.local.ports import LOOPBACK, free_ports
 from services.local.topics import ensure_topics
+from services.runtime.connection import KafkaSettings
 from services.runtime.metrics import Metrics
 from services.transcript.archive.database import Archive
 from services.transcript.archive.kafka_log import KafkaLog
@@ -41,7 +42,7 @@ async def publish(bootstrap: str) -> None:
 async def archived(bootstrap: str, url: str) -> dict[str, list[tuple[Any, ...]]]:
     """Reads all there is, then lets the topic of events forget its beginning, and spoils what was read."""
     archive = await Archive.open(url)
-    async with KafkaLog(bootstrap=bootstrap, topics=TOPICS) as source:
+    async with KafkaLog(KafkaSettings(bootstrap=bootstrap), topics=TOPICS) as source:
         projector = Projector(archive, source, metrics=Metrics())
         held = await source.held()
         await projector.place()
@@ -82,7 +83,7 @@ def test_it_is_made_anew_and_says_from_when(own_kafka: str, tmp_path: Path) -> N
     told = rebuild(own_kafka, url)
     assert "chat.routing.v1        2026-11-21T09:00:00.000Z" in told
     assert asyncio.run(read(url)) == before
-    rebuild(own_kafka, url, "--discard")
+    assert "gone, but for 0 changes of settings" in rebuild(own_kafka, url, "--discard")
     after = asyncio.run(read(url))
     assert len(after["requests"]) == len(before["requests"]) - 1, "the one the topic has forgotten"
     assert after["chats"] == before["chats"]

@@ -25,6 +25,7 @@ from schemas.events import (
     ChatNoteAdded,
     ChatRequested,
     DepartmentConfigured,
+    MonitorConfigured,
     Sender,
     Visitor,
     VisitorLeft,
@@ -162,6 +163,10 @@ def a_day(service: Service) -> None:
         AgentConfigured("boss", "Boss", role="admin", max_chats=9),
         AgentConfigured("temp", "Temp", role="agent"),
         DepartmentConfigured("desk", "Desk", agent_ids=("boss",), routing={"mode": "auto"}),  # type: ignore[arg-type]
+        *(
+            MonitorConfigured(f"on-{who.visitor_id}", "visitor_email", str(who.email), "boss")
+            for who in (ANNA, BEN)
+        ),
     )
     for visitor, who in ((ANNA, "her"), (BEN, "his")):
         handled, missed = f"{visitor.visitor_id}-handled", f"{visitor.visitor_id}-missed"
@@ -271,6 +276,17 @@ def check_nothing_is_left(service: Service, before: dict[str, list[tuple[Any, ..
     router = service.state(ROUTER_STATE)
     mine = router[f"chat/{WORKSPACE}/{quote('anna-missed', safe='')}".encode()]
     assert re.search(r'"deleted"', mine)
+    eventually(
+        lambda: (
+            str(ANNA.email)
+            not in repr(
+                {key: text for key, text in service.state(ROUTER_STATE).items() if b"chat/" not in key}
+            )
+        ),
+        what="the router watches for her no more",
+    )
+    assert str(BEN.email) in repr(service.state(ROUTER_STATE))
+    assert [row[1] for row in after["monitors"]] == ["on-ben"]
 
 
 def check_the_service_goes_on(service: Service) -> None:

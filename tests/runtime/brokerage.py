@@ -155,6 +155,10 @@ class Program:
                 assert answer.status_code == 503
                 await asyncio.sleep(0.05)
 
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 

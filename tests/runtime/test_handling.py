@@ -10,7 +10,7 @@ import pytest
 from schemas import codec
 from schemas.outcomes import MailSettled
 from services.runtime.effect_settings import EffectSettings
-from services.runtime.effects import Away
+from services.runtime.effects import PARKED, Away
 from services.runtime.failures import WorkerFailed
 from services.runtime.handling import WORKED_OFF_MAX, Handling
 from services.runtime.ledger import Ledger
@@ -183,3 +183,41 @@ async def test_what_is_cancelled_at_the_end_is_not_begun_again(database_url: str
         await handled.end(limit_s=0.5)
         assert handled.in_flight == 0
     assert begun == ["n1"]
+
+
+async def test_a_queue_with_a_bound_is_brought_only_so_far_and_its_records_know_that_they_were_parked(
+    database_url: str,
+) -> None:
+    room, inside, most, count = 3, 0, 0, 20
+    seen: list[bool] = []
+
+    async def handle(_envelope: Any) -> None:
+        nonlocal inside, most
+        seen.append(PARKED.get())
+        if not PARKED.get():
+            raise Away("narrow", retry_s=0.01)
+        inside += 1
+        most = max(most, inside)
+        await asyncio.sleep(0.01)
+        inside -= 1
+
+    async with handling(database_url, handle) as handled, asyncio.timeout(LIMIT_S):
+        handled.bound(lambda queue: room - inside if queue == "narrow" else None)
+        assert not handled.waits("narrow")
+        await asyncio.gather(*(handled.settled(record(number)) for number in range(count)))
+        await until(lambda: handled.waits("narrow"))
+        await until(lambda: seen.count(True) == count)
+        await until(lambda: not handled.waits("narrow"))
+    assert (seen.count(False), most) == (count, room)
+
+
+async def test_while_there_is_no_room_nothing_is_brought(database_url: str) -> None:
+    server, room = Server(away=True), 0
+    async with handling(database_url, server.handle) as handled, asyncio.timeout(LIMIT_S):
+        handled.bound(lambda _queue: room)
+        await handled.settled(record(0))
+        server.away = False
+        await until(lambda: handled.waits("server"))
+        assert not server.taken
+        room = 1
+        await until(lambda: server.taken == ["n0"])

@@ -20,7 +20,6 @@ from services.local.ports import LOOPBACK
 from services.runtime.broker import Row
 from services.runtime.failures import TaskCorrupted, TaskMigrated
 from services.runtime.kafka import KafkaWriter
-from services.runtime.kafka_client import mend_connections
 from services.runtime.settings import RuntimeSettings
 from tests.faults.network import Network
 from tests.runtime.brokerage import Scene, read_all, scene
@@ -30,12 +29,6 @@ OFFSET_FETCH = OffsetFetchRequest.API_KEY
 VERSIONS = struct.pack(">hihhh", 0, 1, OFFSET_FETCH, 0, 3)
 """The answer to ApiVersions: no error, and a list of one request with its oldest and newest version."""
 LOADING, NOT_COORDINATOR = 14, 16
-
-
-@pytest.fixture
-def mended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conn, "AIOKafkaConnection", conn.AIOKafkaConnection)  # put back after the test
-    mend_connections()
 
 
 async def serve(reader: StreamReader, writer: StreamWriter, *, error_code: int = 0) -> None:

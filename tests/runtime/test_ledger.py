@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,14 @@ async def test_what_is_settled_is_not_new_after_a_restart(database_url: str) -> 
             "d": Standing("new"),
         }
         assert (await ledger.claim("e2", ["a"], now_ms=5))["a"] == Standing("new")
+
+
+async def test_workers_that_begin_together_make_the_tables_together(database_url: str) -> None:
+    async with AsyncExitStack() as stack:
+        ledgers = [Ledger(database_url, group="effects") for _ in range(8)]
+        await asyncio.gather(*(stack.enter_async_context(ledger) for ledger in ledgers))
+        assert (await ledgers[0].claim("e1", ["a"], now_ms=1))["a"] == Standing("new")
+        assert await ledgers[1].standings("e1") == {"a": Standing("unknown")}
 
 
 async def test_only_what_was_reported_long_ago_is_forgotten(database_url: str) -> None:

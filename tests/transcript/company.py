@@ -52,7 +52,7 @@ RAW_BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/
 def company(workspace_id: str = "acme", *, mark: str = "") -> Scene:
     """The scene; `mark` stands in every text of its chats."""
     scene = Scene(workspace_id)
-    scene.workspace(language="ja", timezone="Asia/Tokyo")
+    scene.workspace(name=f"Acme{mark}", language="ja", timezone="Asia/Tokyo")
     for agent_id, (role, _) in STAFF.items():
         crm: CrmRight = "user" if agent_id == "ann" else "none"
         scene.say(e.AgentConfigured(agent_id, agent_id.title() + mark, role=role, max_chats=2, crm=crm))

@@ -9,13 +9,15 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
+from services.runtime.openapi import PREFIX
 from services.transcript.api.access import MAY_READ, ROLES, ApiSettings, Noun, Role
-from services.transcript.api.routes import ENDPOINTS, PREFIX
+from services.transcript.api.routes import ENDPOINTS
 from tests.transcript.company import (
     ENDED,
     LIVING,
     ODD,
     SEEN,
+    STAFF,
     bearer,
     chat_path,
     ids,
@@ -95,6 +97,47 @@ async def test_supervisors_read_notes_of_chats_they_may_not_watch(
 ) -> None:
     """Who may: notes are every supervisor's. Of the chat itself the monitoring matrix decides."""
     assert len(await items(client, f"{chat_path('sales-sue')}/notes", of(agent_id))) == 6
+
+
+@pytest.mark.parametrize("agent_id", SEEN)
+async def test_all_of_the_staff_see_whom_any_chat_is_with(client: httpx.AsyncClient, agent_id: str) -> None:
+    """Who may: the CRM's card is everybody's, and it is found by the visitor's address."""
+    for chat_id in ENDED | LIVING:
+        told = (await client.get(f"/v1/acme/{chat_path(chat_id)}/visitor", headers=of(agent_id))).json()
+        later = chat_id == "support-bob-now"
+        assert {name: told[name] for name in ("chat_id", "visitor_id", "name", "email")} == {
+            "chat_id": chat_id,
+            "visitor_id": "visitor",
+            "name": "花子",
+            "email": "later@example.com" if later else "hanako@example.com",
+        }
+        assert (told["ended_at"] is None) is (chat_id in LIVING)
+        if chat_id in ENDED:
+            assert told["outcome"] == ("missed" if chat_id.endswith("-missed") else "handled")
+        assert told["caller"] == {
+            "agent_id": agent_id,
+            "role": STAFF[agent_id][0],
+            "crm": "user" if agent_id == "ann" else "none",
+        }
+    unknown = await client.get("/v1/acme/chats/nowhere/visitor", headers=of(agent_id))
+    assert unknown.status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("header", "rights"),
+    [
+        (of("ann"), {"agent_id": "ann", "role": "agent", "crm": "user"}),
+        (bearer("admin", "ann"), {"agent_id": "ann", "role": "agent", "crm": "user"}),
+        (of("sue"), {"agent_id": "sue", "role": "supervisor", "crm": "none"}),
+        (bearer("admin"), {"agent_id": None, "role": "admin", "crm": "admin"}),
+    ],
+)
+async def test_who_asks_is_told_their_rights(
+    client: httpx.AsyncClient, header: dict[str, str], rights: dict[str, str | None]
+) -> None:
+    told = (await client.get("/v1/acme/caller", headers=header)).json()
+    assert told["workspace"] == {"id": "acme", "name": "Acme"}
+    assert told["caller"] == rights
 
 
 async def test_a_participant_who_only_watches_is_told_to_nobody(client: httpx.AsyncClient) -> None:
@@ -212,6 +255,13 @@ CALLERS: list[tuple[Role, str | None]] = [
 ]
 
 
+def tells(answered: httpx.Response) -> bool:
+    """Whether there is anything in an answer: a list's items, or chats of a file."""
+    if "content-disposition" in answered.headers:
+        return bool(answered.content)
+    return bool(answered.json().get("items", True))
+
+
 async def test_no_workspace_reads_anything_of_another(client: httpx.AsyncClient) -> None:
     """Over every path of the document, whatever is added to it: by the token, and by ids of the other's."""
     document = (await client.get("/v1/openapi.json")).json()
@@ -229,7 +279,7 @@ async def test_no_workspace_reads_anything_of_another(client: httpx.AsyncClient)
                 refused = await client.get(path.format(workspace=other, **named), params=given, headers=who)
                 assert refused.status_code == 403, (path, role)
                 answered = await client.get(path.format(workspace=mine, **named), params=given, headers=who)
-                if answered.status_code == 200 and answered.json().get("items", True):
+                if answered.status_code == 200 and tells(answered):
                     told.add(mine)
                     assert ("-RIVAL" in answered.text) == (mine == "rival"), (path, role)
         assert told == {"acme", "rival"}, f"{path}: it told something, so it could have told the wrong thing"

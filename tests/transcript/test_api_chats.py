@@ -5,7 +5,11 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.transcript.company import ODD, SEEN, items, of
+from schemas.events import ChatNoteAdded, ChatRequested, Visitor
+from services.transcript.archive.database import Archive
+from tests.transcript.company import ODD, SEEN, bearer, client_of, items, of
+from tests.transcript.sources import drain, everything
+from tests.transcript.world import World
 
 # ---------------------------------------------------------------- one chat
 
@@ -64,6 +68,36 @@ async def test_notes_belong_to_the_visitor(client: httpx.AsyncClient, whose: str
     found = await items(client, f"chats/sales-ann/notes?whose={whose}", of("ann"))
     assert {each["chat_id"] for each in found} == chats
     assert all(each["own"] == (each["by"] == {"id": "ann", "name": "Ann"}) for each in found)
+
+
+async def noted(archive: Archive, chat_id: str) -> list[str]:
+    async with client_of(archive) as client:
+        found = await items(client, f"chats/{chat_id}/notes", bearer("admin"))
+    return [each["text"] for each in found]
+
+
+async def test_notes_show_while_the_chat_they_were_written_in_lives(archive: Archive) -> None:
+    world = World()
+    for chat_id, visitor_id in (("ended", "v1"), ("open", "v1"), ("refused", "v1"), ("other", "v2")):
+        asked = world.publish(ChatRequested(chat_id, "web", "?", Visitor(visitor_id)))
+        world.publish(ChatNoteAdded(chat_id, "n", "a1", f"in {chat_id}"))
+        if chat_id == "refused":
+            world.refuse(asked)
+    world.end("ended")
+    await drain(archive, everything(world))
+    for chat_id in ("ended", "open"):
+        assert sorted(await noted(archive, chat_id)) == ["in ended", "in open"]
+    assert await noted(archive, "other") == ["in other"]
+
+
+async def test_who_is_not_known_is_not_taken_for_another(archive: Archive) -> None:
+    """Chats whose request is older than the archive, missed, and with their bot since."""
+    world = World()
+    for chat_id in ("one", "two"):
+        world.missed(chat_id, at=world.tick())
+        world.publish(ChatNoteAdded(chat_id, "n", "a1", f"in {chat_id}"))
+    await drain(archive, everything(world))
+    assert await noted(archive, "one") == ["in one"]
 
 
 async def test_a_missed_chat_whole(client: httpx.AsyncClient) -> None:

@@ -4,47 +4,128 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
 from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from services.runtime.database import open_async
-from services.transcript.api.problems import PROBLEM_TYPE
-from services.transcript.api.routes import ENDPOINTS, PREFIX
+from services.runtime.openapi import PREFIX
+from services.runtime.problems import PROBLEM_TYPE
+from services.transcript.api import chats
+from services.transcript.api.routes import ENDPOINTS
+from services.transcript.archive import standing, tables
 from services.transcript.archive.database import Archive
-from tests.transcript.company import ENDED, ODD, app_of, bearer, client_of, company, ids, of, records
+from tests.router.scenes import MONDAY_9_MS
+from tests.transcript.company import (
+    ENDED,
+    ODD,
+    SEEN,
+    app_of,
+    bearer,
+    client_of,
+    company,
+    ids,
+    items,
+    of,
+    records,
+)
 from tests.transcript.sources import drain
 
 # ---------------------------------------------------------------- lists
 
 
-@pytest.mark.parametrize(
-    ("filters", "found"),
-    [
-        ("department_id=support", {"support-bob", "support-sid", "support-ada", "support-missed"}),
-        ("agent_id=bob", {"support-bob"}),
-        ("outcome=handled", ENDED - {"sales-missed", "support-missed"}),
-        ("outcome=handled_by_bot", set()),
-        ("missed=true", {"sales-missed", "support-missed"}),
-        ("missed=false", ENDED - {"sales-missed", "support-missed"}),
-        ("missed_tag=unattended", {"sales-missed", "support-missed"}),
-        ("missed_tag=bot_transfer_failed", set()),
-        ("missed=true&outcome=handled", set()),
-        ("missed=false&missed_tag=unattended", set()),
-        ("missed=false&outcome=handled&agent_id=bob", {"support-bob"}),
-        ("tag=repair", {"support-bob", "support-sid", "support-ada"}),
-        ("tag=repair&agent_id=sid", {"support-sid"}),
-        ("tag=nothing", set()),
-        ("since=2026-11-23T09:00:05Z", {"support-ada", ODD, "sales-missed", "support-missed"}),
-        ("until=2026-11-23T18:00:02%2B09:00", {"sales-ann"}),
-        ("since=2026-11-23T09:00:02Z&until=2026-11-23T09:00:03Z", {"sales-sue"}),
-        ("text=料金", ENDED - {"sales-missed", "support-missed"}),
-        ("text=料金&department_id=support", {"support-bob", "support-sid", "support-ada"}),
-        ("text=いくら", ENDED),
-        ("text=なし", set()),
-    ],
-)
+FILTERS = {
+    "department_id=support": {"support-bob", "support-sid", "support-ada", "support-missed"},
+    "agent_id=bob": {"support-bob"},
+    "outcome=handled": ENDED - {"sales-missed", "support-missed"},
+    "outcome=handled_by_bot": set(),
+    "missed=true": {"sales-missed", "support-missed"},
+    "missed=false": ENDED - {"sales-missed", "support-missed"},
+    "missed_tag=unattended": {"sales-missed", "support-missed"},
+    "missed_tag=bot_transfer_failed": set(),
+    "missed=true&outcome=handled": set(),
+    "missed=false&missed_tag=unattended": set(),
+    "missed=false&outcome=handled&agent_id=bob": {"support-bob"},
+    "tag=repair": {"support-bob", "support-sid", "support-ada"},
+    "tag=repair&agent_id=sid": {"support-sid"},
+    "tag=nothing": set(),
+    "since=2026-11-23T09:00:05Z": {"support-ada", ODD, "sales-missed", "support-missed"},
+    "until=2026-11-23T18:00:02%2B09:00": {"sales-ann"},
+    "since=2026-11-23T09:00:02Z&until=2026-11-23T09:00:03Z": {"sales-sue"},
+    "text=料金": ENDED - {"sales-missed", "support-missed"},
+    "text=料金&department_id=support": {"support-bob", "support-sid", "support-ada"},
+    "text=いくら": ENDED,
+    "text=なし": set(),
+}
+
+
+@pytest.mark.parametrize(("filters", "found"), FILTERS.items())
 async def test_filters(client: httpx.AsyncClient, filters: str, found: set[str]) -> None:
     assert await ids(client, f"chats?{filters}", of("ada")) == found
+
+
+@pytest.mark.parametrize("agent_id", SEEN)
+@pytest.mark.parametrize("filters", [each for each in FILTERS if "tag=" in each or "text=" in each])
+async def test_what_many_chats_have_is_found_like_what_few_have(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, filters: str, agent_id: str
+) -> None:
+    """Another way through the tables, for each role."""
+    looked_up = await items(client, f"chats?{filters}", of(agent_id))
+    monkeypatch.setattr(chats, "RARE_MAX", 0)
+    assert await items(client, f"chats?{filters}", of(agent_id)) == looked_up
+
+
+async def test_a_tag_that_more_chats_have_than_are_looked_up(archive: Archive) -> None:
+    """Every page, with and without another filter; and what they have in common with a tag that few have."""
+    many = chats.RARE_MAX + 100
+    names = [f"c{number:05d}" for number in range(many + 100)]
+    tagged = [("vip", name) for name in names[:many]] + [
+        ("rare", name) for name in names[many - 2 : many + 2]
+    ]
+    async with archive.engine.begin() as connection:
+        await connection.execute(
+            tables.chats.insert(), [_chat(name, number) for number, name in enumerate(names)]
+        )
+        rows = [{"workspace_id": "acme", "tag": tag, "chat_id": name} for tag, name in tagged]
+        await connection.execute(standing.tags.insert(), rows)
+        await connection.execute(text("ANALYZE"))  # as PostgreSQL does by itself within a minute
+    async with client_of(archive) as client:
+        assert await walked(client, "chats?tag=vip&limit=200") == names[:many][::-1]
+        assert await walked(client, "chats?tag=vip&department_id=d3&limit=200") == names[3:many:10][::-1]
+        assert await walked(client, "chats?tag=rare") == names[many - 2 : many + 2][::-1]
+
+
+def _chat(name: str, number: int) -> dict[str, Any]:
+    department_id = f"d{number % 10}"
+    return {
+        "workspace_id": "acme",
+        "chat_id": name,
+        "revision": 1,
+        "outcome": "handled",
+        "started_at_ms": MONDAY_9_MS,
+        "ended_at_ms": MONDAY_9_MS + number // 3,  # several end at one time
+        "department_id": department_id,
+        "department_name": department_id,
+        "visitor_id": "v",
+        "visitor": {"visitor_id": "v"},
+        "agents": [],
+    }
+
+
+async def walked(client: httpx.AsyncClient, address: str) -> list[str]:
+    """The chats of all pages."""
+    found: list[str] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = (
+            await client.get(
+                httpx.URL(f"/v1/acme/{address}").copy_merge_params(cursor), headers=bearer("admin")
+            )
+        ).json()
+        found += [each["chat_id"] for each in page["items"]]
+        if page["next"] is None:
+            return found
+        cursor = {"cursor": page["next"]}
 
 
 @pytest.mark.parametrize(

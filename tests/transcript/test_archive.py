@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 from schemas.decisions import ChatQueued, MissedUpdated
 from schemas.events import ChatFeedback, ChatNoteAdded, MissedAssignRequested
 from services.local.ports import LOOPBACK, free_ports
+from services.runtime.connection import KafkaSettings
 from services.runtime.database import open_single
 from services.runtime.metrics import Metrics
 from services.transcript.archive import tables
@@ -302,7 +303,7 @@ async def test_a_kafka_that_is_away_at_the_start_is_tried_again(archive: Archive
             stop.set()
 
     (nobody,) = free_ports(1)
-    async with KafkaLog(bootstrap=f"{LOOPBACK}:{nobody}", topics=TOPICS) as source:
+    async with KafkaLog(KafkaSettings(bootstrap=f"{LOOPBACK}:{nobody}"), topics=TOPICS) as source:
         running = Projector(archive, source, metrics=metrics, sleep=sleep).run(stop)
         await asyncio.wait_for(running, 10)
     assert metrics.value("archive_failures_total") == 2

@@ -1,6 +1,7 @@
 """Erasing a visitor from the archive: nothing of them is left, nobody else loses anything, and they do not come back."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,27 +9,41 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from schemas.events import ChatFeedback, ChatNoteAdded, ChatRequested, Visitor
+from schemas.events import (
+    AgentConfigured,
+    ChatFeedback,
+    ChatNoteAdded,
+    ChatRequested,
+    MonitorConfigured,
+    Visitor,
+    VisitorPatch,
+    VisitorUpdated,
+)
 from services.runtime.metrics import Metrics
+from services.runtime.ports import InputRecord
 from services.transcript.archive import tables
-from services.transcript.archive.batch import Batch
+from services.transcript.archive.batch import Batch, Partition
 from services.transcript.archive.database import Archive
 from services.transcript.archive.erasure import (
     CrmRecord,
     Erased,
+    Watch,
     chats_of,
     crm_records,
     erase,
     hash_of,
     holds_chats,
+    watches_on,
     without_erased,
 )
+from services.transcript.archive.kafka_log import Held
 from services.transcript.archive.projector import Projector
+from services.transcript.archive.rebuilding import rebuild
 from services.transcript.archive.rows import Row
 from tests.transcript.sources import ListLog, contents, drain, everything
 from tests.transcript.world import START_MS, World
 
-IMPERSONAL = {"offsets", "freshness", "refusals", "erasures", "erased_chats"}
+IMPERSONAL = {"offsets", "freshness", "refusals", "erasures", "erased_chats", "erased_events"}
 """Tables that hold nothing of a visitor: ids of records and codes, and hashes."""
 SETTINGS = {
     "agents",
@@ -212,6 +227,68 @@ async def test_a_projector_that_writes_at_the_same_time_brings_nothing_back(
             await connection.scalars(select(tables.requests.c.chat_id).filter_by(workspace_id="acme"))
         ).all()
     assert set(questions) == {"b1", "b2"}
+
+
+def watched() -> World:
+    """Monitors on hers and his, on what she was called later, one that was hers before it was his, and one in another workspace."""
+    world = sample()
+    world.publish(AgentConfigured("chief", "Chief", role="supervisor"))
+    world.publish(VisitorUpdated("x2", VisitorPatch(email="Anna@Later.example")))
+    for monitor_id, kind, value in (
+        ("agent-then-hers", "agent", "agent1"),
+        ("agent-then-hers", "visitor_email", "ANNA@example.com"),
+        ("hers", "visitor_email", " anna@Example.com"),
+        ("hers-later", "visitor_email", "anna@later.example"),
+        ("his", "visitor_email", "ben@example.com"),
+        ("hers-then-his", "visitor_email", "anna@example.com"),
+        ("hers-then-his", "visitor_email", "ben@example.com"),
+        ("of-an-ip", "ip", "192.0.2.1"),
+    ):
+        world.publish(MonitorConfigured(monitor_id, kind, value, "chief"))  # type: ignore[arg-type]
+    world.publish(AgentConfigured("chief", "Chief", role="supervisor"), workspace="other")
+    elsewhere = MonitorConfigured("hers", "visitor_email", "anna@example.com", "chief")
+    world.publish(elsewhere, workspace="other")
+    return world
+
+
+async def monitors(archive: Archive) -> set[tuple[str, str]]:
+    return {(row[0], row[1]) for row in (await contents(archive))["monitors"]}
+
+
+LEFT = {("acme", "his"), ("acme", "hers-then-his"), ("acme", "of-an-ip"), ("other", "hers")}
+"""The monitors that are nobody's business but their owners'."""
+
+
+async def test_monitors_on_their_addresses_go_and_do_not_come_back(archive: Archive) -> None:
+    records = everything(watched())
+    await drain(archive, records)
+    found = await watches_on(archive.engine, workspace_id="acme", chat_ids={"x1", "x2"})
+    assert found == (
+        Watch("agent-then-hers", "chief", "ANNA@example.com"),
+        Watch("hers", "chief", " anna@Example.com"),
+        Watch("hers-later", "chief", "anna@later.example"),
+    )
+    assert (await erase_anna(archive)).rows["snapshots"] == 4
+    assert await monitors(archive) == LEFT
+    told = repr([row for row in (await contents(archive))["snapshots"] if row[0] == "acme"]).casefold()
+    assert "anna@" not in told
+    assert "ben@example.com" in told
+    assert (await erase_anna(archive)).rows == {}
+    for discard in (False, True):
+        held = {each: Held(0, end, START_MS) for each, end in ends_of(records).items()}
+        await rebuild(archive, ListLog(records), held, discard=discard, show=lambda _done, _total: None)
+        assert await monitors(archive) == LEFT
+        told = repr((await contents(archive))["snapshots"]).casefold()
+        assert told.count("anna@") == 1, "the other workspace's"
+    again = MonitorConfigured("hers", "visitor_email", "anna@example.com", "chief")
+    world = watched()
+    world.publish(again)
+    await drain(archive, everything(world))
+    assert await monitors(archive) == LEFT | {("acme", "hers")}, "whoever watches for them anew may"
+
+
+def ends_of(records: Sequence[InputRecord]) -> dict[Partition, int]:
+    return {(record.topic, record.partition): record.offset + 1 for record in records}
 
 
 async def test_what_the_crm_holds_is_named(archive: Archive) -> None:

@@ -8,9 +8,12 @@ from sqlalchemy import text
 from schemas.events import (
     AgentConfigured,
     AgentDeleted,
+    AgentHeartbeat,
     AgentPresence,
+    CannedMessageConfigured,
     DepartmentConfigured,
     MonitorConfigured,
+    WorkspaceConfigured,
 )
 from services.runtime.metrics import Metrics
 from services.runtime.ports import InputRecord
@@ -128,11 +131,63 @@ async def test_what_the_topics_no_longer_hold_goes_when_that_is_wanted(archive: 
     rebuilt = await run(archive, left, discard=True)
     after = await contents(archive)
     assert {row[1] for row in after["chats"]} == {"new"}
-    assert after["agents"] == []
     assert len(after["erased_chats"]) == 1
-    assert (rebuilt.older_chats, rebuilt.older_settings) == (0, 0)
+    assert (rebuilt.older_chats, rebuilt.older_settings) == (0, 4)
     assert await found(archive, "新しい") == ["new"]
     assert await found(archive, "昔の") == []
+
+
+SETTINGS = ("workspaces", "departments", "members", "agents", "monitors", "canned_messages")
+
+
+@pytest.mark.parametrize("discard", [False, True])
+async def test_settings_that_no_topic_can_say_again_stand(archive: Archive, *, discard: bool) -> None:
+    """What is told of them later counts, whatever was told before: a refused one never does, and a newer one does."""
+    world = World()
+    world.publish(WorkspaceConfigured("Acme"))
+    for agent_id in ("a1", "a2", "a3"):
+        world.publish(AgentConfigured(agent_id, agent_id.upper(), role="supervisor"))
+    world.publish(DepartmentConfigured("sales", "営業", agent_ids=("a1", "a2")))
+    world.publish(MonitorConfigured("m1", "agent", "a1", "a3"))
+    world.publish(MonitorConfigured("m2", "agent", "a1", "a2"))
+    world.refuse(
+        world.publish(CannedMessageConfigured("c1", "no such category", "none")),
+        kind=CannedMessageConfigured.TYPE,
+    )
+    world.publish(AgentPresence("a1", "online"))
+    world.publish(AgentHeartbeat("a1"))
+    world.now_ms += 1_000_000
+    world.publish(AgentConfigured("a1", "Renamed"))
+    world.publish(AgentHeartbeat("a1"))
+    world.publish(AgentDeleted("a3"))
+    world.tag("c", "vip")
+    records = everything(world)
+    await drain(archive, records)
+    before = await contents(archive)
+    assert [row[2] for row in before["agents"]] == ["Renamed", "A2"]
+    assert ([row[1] for row in before["monitors"]], before["canned_messages"]) == (["m2"], [])
+    rebuilt = await run(
+        archive, [record for record in records if record.timestamp_ms > START_MS], discard=discard
+    )
+    after = await contents(archive)
+    assert {name: after[name] for name in SETTINGS} == {name: before[name] for name in SETTINGS}
+    assert [row[:3] for row in after["presence"]] == [row[:3] for row in before["presence"]], "known ones"
+    assert rebuilt.older_settings == (7 if discard else 8), "the refused one goes with its refusal"
+
+
+async def test_settings_of_another_log_go_when_that_is_wanted(archive: Archive) -> None:
+    """Topics that were made anew begin at their beginning: what an archive knows from others is not older, but something else."""
+    await drain(archive, history())
+    world = World()
+    world.now_ms += 2_000_000
+    world.publish(AgentConfigured("b1", "Beth"))
+    world.tag("c", "vip")
+    records = everything(world)
+    await run(archive, records, discard=True)
+    after = await contents(archive)
+    assert [row[1] for row in after["agents"]] == ["b1"]
+    assert [row[1] for row in after["presence"]] == ["b1"]
+    assert [row[1] for row in after["departments"]] == ["acme"]
 
 
 async def test_a_projector_that_runs_meanwhile_takes_part(archive: Archive) -> None:

@@ -3,94 +3,72 @@
 The one rule: the database keeps markers unique within a workspace, so a marker never makes two records, whoever races with whom.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
-from sqlalchemy import ColumnElement, exists, func, select
-from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from schemas.outcomes import CrmOwner, CrmRecord
+from schemas.envelope import from_ms
+from schemas.events import Layouts
+from schemas.outcomes import CrmRecord
 from services.crm_sync.addresses import email_key
-from services.crm_sync.connectors.embedded_tables import ActivityRow, Base, PersonRow, StaffRow
-from services.crm_sync.connectors.interface import OutcomeUnknown
+from services.crm_sync.connectors import embedded_cards
+from services.crm_sync.connectors.embedded_database import (
+    PEOPLE_FOUND_MAX,
+    owner_of,
+    people_with,
+    person_of,
+)
+from services.crm_sync.connectors.embedded_people import NAME_CHARS_MAX, EmbeddedPeople
+from services.crm_sync.connectors.embedded_tables import ActivityRow, PersonRow, StaffRow, TicketRow
+from services.crm_sync.connectors.embedded_views import ITEMS_MAX, EmbeddedViews
+from services.crm_sync.connectors.interface import RECORD_GONE, TEXT_TOO_LONG
 from services.crm_sync.connectors.records import (
+    Card,
+    CardKind,
     Declaration,
+    Field,
     Found,
     Limits,
     NewActivity,
     NewLead,
+    NewNote,
+    NewTicket,
     Person,
     PersonKind,
     Staff,
 )
-from services.runtime.database import open_async
-from services.runtime.effects import Refused, Unavailable
+from services.runtime.effects import Refused
 from services.runtime.wall_clock import now_ms
 
 NAME = "embedded"
-ACTIVITY = "activity"
+ACTIVITY, NOTE, TICKET = "activity", "note", "ticket"
+BODY_CHARS_MAX = 65_536
+# It shows notes to whoever opens the feed, and owners have no page of their own: it does not tell them, so a mail does.
 DECLARED = Declaration(
     name=NAME,
-    capabilities=frozenset({"lead", "activity"}),
+    capabilities=frozenset({"lead", "activity", "note", "phone", "ticket", "card"}),
     limits=Limits(
-        body_max=65_536,
+        body_max=BODY_CHARS_MAX,
         body_unit="characters",
-        name_chars_max=256,
-        people_found_max=100,
-        feed_items_max=500,
+        name_chars_max=NAME_CHARS_MAX,
+        people_found_max=PEOPLE_FOUND_MAX,
+        feed_items_max=ITEMS_MAX,
         feed_limit_reason="one page holds no more; a filter shows older ones",
     ),
 )
 
 
-@dataclass(frozen=True, slots=True)
-class FeedFilter:
-    """Which entries are shown; None shows all. `user` is an agent's id."""
-
-    type: str | None = None
-    user: str | None = None
-    team: str | None = None
-    group: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FeedItem:
-    """An entry as the feed page shows it."""
-
-    activity: NewActivity
-    person: str
-    person_kind: str
-    owner_id: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class FeedPage:
-    """The latest entries of a filter, how many there are in all, and what the filters can be set to."""
-
-    items: tuple[FeedItem, ...]
-    total: int
-    types: tuple[str, ...]
-    users: tuple[tuple[str, str], ...]
-    teams: tuple[str, ...]
-    groups: tuple[str, ...]
-
-
-class EmbeddedCrm:
-    """A `Connector` that also shows its feed and takes people to begin with. Make it with `open`."""
-
-    def __init__(self, url: str, *, now_ms: Callable[[], int] = now_ms) -> None:
-        self._engine = open_async(url)
-        self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
-        self._now_ms = now_ms
+class EmbeddedCrm(EmbeddedPeople, EmbeddedViews):
+    """A `Connector` that also shows what it holds and takes people to begin with. Make it with `open`."""
 
     @classmethod
     async def open(cls, url: str, *, now_ms: Callable[[], int] = now_ms) -> "EmbeddedCrm":
         """Open the database at `url` (`sqlite:///FILE` or `postgresql://…`) and make the tables it lacks."""
         crm = cls(url, now_ms=now_ms)
-        async with crm._engine.begin() as connection:
-            await connection.run_sync(Base.metadata.create_all)
+        await crm.make_tables()
         return crm
 
     @property
@@ -98,23 +76,18 @@ class EmbeddedCrm:
         """What this connector is, can do and allows."""
         return DECLARED
 
-    async def close(self) -> None:
-        """Close the database."""
-        await self._engine.dispose()
-
-    # ------------------------------------------------------------ the connector
-
     async def find_people(self, email: str, *, workspace_id: str) -> Sequence[Person]:
-        """Return leads and contacts with this address, the newest first where there are more than the limit."""
-        async with self._reading() as session:
-            rows = await session.scalars(
-                select(PersonRow)
-                .where(PersonRow.workspace_id == workspace_id, PersonRow.email_key == email_key(email))
-                .order_by(PersonRow.created_ms.desc(), PersonRow.id.desc())
-                .limit(DECLARED.limits.people_found_max)
-            )
+        """Return everybody with this address, the newest where there are more than the limit."""
+        async with self.reading() as session:
+            rows = await people_with(session, email_key(email), workspace_id=workspace_id)
             return [
-                Person(_record(row), _kind(row), row.created_ms, open=row.is_open, owner=_owner(row))
+                Person(
+                    _record(row),
+                    cast("PersonKind", row.kind),
+                    row.created_ms,
+                    open=row.is_open,
+                    owner=owner_of(row),
+                )
                 for row in rows
             ]
 
@@ -135,204 +108,161 @@ class EmbeddedCrm:
     async def add_activity(
         self, activity: NewActivity, *, to: CrmRecord, marker: str, workspace_id: str
     ) -> Found:
-        """Add an entry to a person's feed, or return the one with this marker."""
-        if len(activity.text) > DECLARED.limits.body_max:
-            raise Refused("text_too_long")
-        async with self._writing() as session:
-            person = await _person(session, to, workspace_id=workspace_id)
-            found = await self._marked(session, marker, workspace_id=workspace_id)
-            if found is not None:
-                return found
+        """Add a conversation to a person's feed, or return the entry with this marker."""
+        row = ActivityRow(
+            workspace_id=workspace_id,
+            marker=marker,
+            type=activity.type,
+            title=activity.title,
+            text=activity.text,
+            started_at=activity.started_at,
+            ended_at=activity.ended_at,
+            link=activity.link,
+            staff=[_staff(one) for one in activity.agents],
+        )
+        return await self._entered(row, to=to)
+
+    async def add_note(self, note: NewNote, *, to: CrmRecord, marker: str, workspace_id: str) -> Found:
+        """Add a note to a person's feed, or return the entry with this marker."""
+        at = from_ms(self._now_ms())
+        row = ActivityRow(
+            workspace_id=workspace_id,
+            marker=marker,
+            type=NOTE,
+            title="",
+            text=note.text,
+            started_at=at,
+            ended_at=at,
+            link="",
+            staff=[_staff(note.author)],
+        )
+        return await self._entered(row, to=to)
+
+    async def set_phone(self, phone: str, *, of: CrmRecord, workspace_id: str) -> Found:
+        """Set a person's phone number."""
+        async with self.writing() as session:
+            person = await person_of(session, of, workspace_id=workspace_id)
             if person is None:
-                raise Refused("record_gone")
-            row = ActivityRow(
-                workspace_id=workspace_id,
-                marker=marker,
-                person_id=person.id,
-                type=activity.type,
-                title=activity.title,
-                text=activity.text,
-                started_at=activity.started_at,
-                ended_at=activity.ended_at,
-                link=activity.link,
-                staff=[
-                    StaffRow(agent_id=one.id, name=one.name, team=one.team, group=one.group)
-                    for one in activity.agents
-                ],
-            )
-            return await self._added(
-                session, row, owner=_owner(person), marker=marker, workspace_id=workspace_id
-            )
+                raise Refused(RECORD_GONE)
+            person.phone = phone
+            await session.commit()
+            return _found(person)
 
-    async def find_marker(self, marker: str, *, workspace_id: str) -> Found | None:
-        """Return the lead or the feed entry that carries this marker."""
-        async with self._reading() as session:
-            return await self._marked(session, marker, workspace_id=workspace_id)
-
-    # ------------------------------------------------------------ beyond the connector
-
-    async def add_person(
-        self,
-        *,
-        kind: PersonKind,
-        name: str,
-        email: str | None,
-        marker: str,
-        workspace_id: str,
-        phone: str | None = None,
-        owner_id: str | None = None,
-        source: str | None = None,
-        note: str | None = None,
-        is_open: bool = True,
-        created_ms: int | None = None,
-    ) -> Found:
-        """Add a lead or a contact, now unless `created_ms` says otherwise; the same marker again adds nobody."""
-        async with self._writing() as session:
-            found = await self._marked(session, marker, workspace_id=workspace_id)
+    async def create_ticket(self, ticket: NewTicket, *, marker: str, workspace_id: str) -> Found:
+        """Create a ticket, or return the one with this marker; of nobody where its person is gone."""
+        row = TicketRow(
+            workspace_id=workspace_id,
+            marker=marker,
+            type=ticket.type,
+            title=ticket.title,
+            text=ticket.text,
+            name=ticket.name,
+            email=ticket.email,
+            phone=ticket.phone,
+            tag=ticket.tag,
+            link=ticket.link,
+            created_at=ticket.created_at,
+        )
+        _check_length(row.text)
+        async with self.writing() as session:
+            found = await _marked(session, TicketRow, marker, workspace_id=workspace_id)
             if found is not None:
                 return found
-            row = PersonRow(
-                workspace_id=workspace_id,
-                marker=marker,
-                kind=kind,
-                name=name,
-                email=email,
-                email_key=None if email is None else email_key(email),
-                phone=phone,
-                owner_id=owner_id,
-                source=source,
-                note=note,
-                is_open=is_open,
-                created_ms=self._now_ms() if created_ms is None else created_ms,
-            )
-            return await self._added(
-                session, row, owner=_owner(row), marker=marker, workspace_id=workspace_id
-            )
+            if ticket.person is not None:
+                row.person = await person_of(session, ticket.person, workspace_id=workspace_id)
+            return await _added(session, row)
 
-    async def feed(self, shown: FeedFilter, *, workspace_id: str) -> FeedPage:
-        """Return the latest entries of a workspace, at most as many as the limits say."""
-        wanted = _conditions(shown, workspace_id=workspace_id)
-        mine = ActivityRow.workspace_id == workspace_id
-        of_mine = select(StaffRow).join(ActivityRow, StaffRow.activity_id == ActivityRow.id).where(mine)
-        async with self._reading() as session:
-            rows = await session.scalars(
-                select(ActivityRow)
-                .where(*wanted)
-                .order_by(ActivityRow.ended_at.desc(), ActivityRow.id.desc())
-                .limit(DECLARED.limits.feed_items_max)
-            )
-            total = await session.scalar(select(func.count()).select_from(ActivityRow).where(*wanted))
-            types = await session.scalars(select(ActivityRow.type).where(mine).distinct())
-            users = await session.execute(
-                of_mine.with_only_columns(StaffRow.agent_id, func.max(StaffRow.name)).group_by(
-                    StaffRow.agent_id
-                )
-            )
-            teams = await session.scalars(of_mine.with_only_columns(StaffRow.team).distinct())
-            groups = await session.scalars(of_mine.with_only_columns(StaffRow.group).distinct())
-            return FeedPage(
-                items=tuple(_item(row) for row in rows),
-                total=total or 0,
-                types=tuple(sorted(types)),
-                users=tuple(sorted((agent_id, name) for agent_id, name in users)),
-                teams=tuple(sorted(team for team in teams if team)),
-                groups=tuple(sorted(group for group in groups if group)),
-            )
-
-    # ------------------------------------------------------------ inside
-
-    @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[AsyncSession]:
-        try:
-            async with self._sessions() as session:
-                yield session
-        except DBAPIError as error:
-            raise Unavailable("database_unavailable") from error
-
-    @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[AsyncSession]:
-        try:
-            async with self._sessions() as session:
-                yield session
-        except DBAPIError as error:
-            # A commit that broke off may have been carried out.
-            raise OutcomeUnknown("database_failed") from error
-
-    async def _added(
+    async def find_marker(
         self,
-        session: AsyncSession,
-        row: PersonRow | ActivityRow,
-        *,
-        owner: CrmOwner | None,
         marker: str,
+        *,
         workspace_id: str,
-    ) -> Found:
-        session.add(row)
-        try:
-            await session.commit()
-        except IntegrityError as error:
-            await session.rollback()
-            winner = await self._marked(session, marker, workspace_id=workspace_id)
-            if winner is None:
-                raise Refused("record_invalid") from error
-            return winner
-        return Found(_record(row), owner)
-
-    async def _marked(self, session: AsyncSession, marker: str, *, workspace_id: str) -> Found | None:
-        person = await session.scalar(
-            select(PersonRow).where(PersonRow.workspace_id == workspace_id, PersonRow.marker == marker)
-        )
-        if person is not None:
-            return Found(_record(person), _owner(person))
-        activity = await session.scalar(
-            select(ActivityRow).where(ActivityRow.workspace_id == workspace_id, ActivityRow.marker == marker)
-        )
-        return None if activity is None else Found(_record(activity), _owner(activity.person))
-
-
-async def _person(session: AsyncSession, record: CrmRecord, *, workspace_id: str) -> PersonRow | None:
-    if not record.id.isascii() or not record.id.isdigit():
+        on: Sequence[CrmRecord] = (),  # noqa: ARG002  it can look everywhere
+    ) -> Found | None:
+        """Return the lead, the feed entry or the ticket that carries this marker."""
+        async with self.reading() as session:
+            for table in (PersonRow, ActivityRow, TicketRow):
+                found = await _marked(session, table, marker, workspace_id=workspace_id)
+                if found is not None:
+                    return found
         return None
-    row = await session.get(PersonRow, int(record.id))
-    return row if row is not None and row.workspace_id == workspace_id else None
+
+    async def card_fields(self, *, workspace_id: str) -> Mapping[CardKind, Sequence[Field]]:
+        """Return the fields a card can show."""
+        async with self.reading() as session:
+            return await embedded_cards.card_fields(session, workspace_id=workspace_id)
+
+    async def read_card(self, record: CrmRecord, *, layouts: Layouts, workspace_id: str) -> Card:
+        """Return what is known of a person."""
+        async with self.reading() as session:
+            person = await person_of(session, record, workspace_id=workspace_id)
+            if person is None:
+                raise Refused(RECORD_GONE)
+            sections = await embedded_cards.sections(
+                session, person, layouts=layouts, workspace_id=workspace_id
+            )
+            return Card(_record(person), sections, owner_of(person))
+
+    async def _entered(self, row: ActivityRow, *, to: CrmRecord) -> Found:
+        _check_length(row.text)
+        async with self.writing() as session:
+            found = await _marked(session, ActivityRow, row.marker, workspace_id=row.workspace_id)
+            if found is not None:
+                return found
+            person = await person_of(session, to, workspace_id=row.workspace_id)
+            if person is None:
+                raise Refused(RECORD_GONE)
+            row.person = person
+            return await _added(session, row)
 
 
-def _record(row: PersonRow | ActivityRow) -> CrmRecord:
-    return CrmRecord(type=row.kind if isinstance(row, PersonRow) else ACTIVITY, id=str(row.id))
+Marked = PersonRow | ActivityRow | TicketRow
+"""What carries a marker."""
 
 
-def _kind(row: PersonRow) -> PersonKind:
-    return "lead" if row.kind == "lead" else "contact"
-
-
-def _owner(row: PersonRow) -> CrmOwner | None:
-    return None if row.owner_id is None else CrmOwner(row.owner_id)
-
-
-def _conditions(shown: FeedFilter, *, workspace_id: str) -> list[ColumnElement[bool]]:
-    wanted: list[ColumnElement[bool]] = [ActivityRow.workspace_id == workspace_id]
-    if shown.type is not None:
-        wanted.append(ActivityRow.type == shown.type)
-    asked = ((StaffRow.agent_id, shown.user), (StaffRow.team, shown.team), (StaffRow.group, shown.group))
-    of_agent = [column == value for column, value in asked if value is not None]
-    if of_agent:
-        # One agent has to fit all of it: not this user in one team, and somebody else in that group.
-        wanted.append(exists().where(StaffRow.activity_id == ActivityRow.id, *of_agent))
-    return wanted
-
-
-def _item(row: ActivityRow) -> FeedItem:
-    return FeedItem(
-        activity=NewActivity(
-            type="missed_chat" if row.type == "missed_chat" else "chat",
-            title=row.title,
-            text=row.text,
-            started_at=row.started_at,
-            ended_at=row.ended_at,
-            link=row.link,
-            agents=tuple(Staff(one.agent_id, one.name, one.team, one.group) for one in row.staff),
-        ),
-        person=row.person.name,
-        person_kind=row.person.kind,
-        owner_id=row.person.owner_id,
+async def _marked(
+    session: AsyncSession, table: type[Marked], marker: str, *, workspace_id: str
+) -> Found | None:
+    row: Marked | None = await session.scalar(
+        select(table).where(table.workspace_id == workspace_id, table.marker == marker)
     )
+    return None if row is None else _found(row)
+
+
+async def _added(session: AsyncSession, row: ActivityRow | TicketRow) -> Found:
+    """Add it, or return the one that came first with its marker. Raises Refused where the person went away meanwhile."""
+    table, marker, workspace_id = type(row), row.marker, row.workspace_id
+    session.add(row)
+    try:
+        await session.commit()
+    except IntegrityError as error:
+        await session.rollback()
+        first = await _marked(session, table, marker, workspace_id=workspace_id)
+        if first is None:
+            raise Refused(RECORD_GONE) from error
+        return first
+    return _found(row)
+
+
+def _found(row: Marked) -> Found:
+    person = row if isinstance(row, PersonRow) else row.person
+    return Found(_record(row), None if person is None else owner_of(person))
+
+
+def _record(row: Marked) -> CrmRecord:
+    match row:
+        case PersonRow():
+            return CrmRecord(row.kind, str(row.id))
+        case ActivityRow():
+            return CrmRecord(NOTE if row.type == NOTE else ACTIVITY, str(row.id))
+        case TicketRow():
+            return CrmRecord(TICKET, str(row.id))
+
+
+def _staff(one: Staff) -> StaffRow:
+    return StaffRow(agent_id=one.id, name=one.name, team=one.team, group=one.group)
+
+
+def _check_length(text: str) -> None:
+    if len(text) > BODY_CHARS_MAX:
+        raise Refused(TEXT_TOO_LONG)

@@ -8,7 +8,8 @@ from typing import Literal
 
 from schemas.outcomes import CrmOwner, CrmRecord
 
-PersonKind = Literal["lead", "contact"]
+PersonKind = Literal["lead", "deal", "contact"]
+CardKind = Literal["lead", "person", "company"]
 Capability = Literal["lead", "activity", "note", "phone", "ticket", "card", "tells_owner"]
 BODY_MIN = 2_000
 """The shortest activity text a connector may allow, in its unit: the head of a conversation with its link fits in it."""
@@ -16,10 +17,13 @@ BODY_MIN = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a connector allows. The rate is for all workspaces of one account together."""
+    """What a connector allows. The rate is for all workspaces of one account together.
+
+    A body counted in `html` is one that the connector writes as HTML (`rich_text`): its size is that of the HTML.
+    """
 
     body_max: int
-    body_unit: Literal["characters", "bytes"]
+    body_unit: Literal["characters", "bytes", "html"]
     name_chars_max: int
     people_found_max: int
     requests_per_s_max: float | None = None
@@ -42,7 +46,7 @@ class Declaration:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A lead or a contact found in the CRM. `created_ms` orders people; `open` is false for a lead that is won or lost."""
+    """A lead, deal or contact found in the CRM. `created_ms` orders them; `open` is false for a lead or deal that is won or lost."""
 
     record: CrmRecord
     kind: PersonKind
@@ -92,3 +96,67 @@ class NewActivity:
     ended_at: str
     link: str
     agents: tuple[Staff, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewNote:
+    """What an agent wants the owner of a record to know. `text` fits the connector's limits."""
+
+    text: str
+    author: Staff
+
+
+@dataclass(frozen=True, slots=True)
+class NewTicket:
+    """A conversation as a ticket. `email` has been checked; `person` is whom it belongs to, where the CRM knows them."""
+
+    type: Literal["chat", "missed_chat"]
+    title: str
+    text: str
+    question: str
+    name: str
+    link: str
+    created_at: str
+    email: str | None = None
+    phone: str | None = None
+    tag: str | None = None
+    person: CrmRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field a card can show. `name` is what a layout says, `label` what people read; `custom`: the CRM's owner added it.
+
+    `of_owner`: it tells who owns the record, which only agents who may use the CRM see.
+    """
+
+    name: str
+    label: str
+    custom: bool = False
+    of_owner: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A field of a card with its value as text, empty where the record has none."""
+
+    field: Field
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One record of a card: its name for people, and its fields in the order of the layout."""
+
+    kind: CardKind
+    name: str
+    fields: tuple[Shown, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a CRM knows of a person: the record itself, and the sections lead, person and company as far as there are such."""
+
+    record: CrmRecord
+    sections: tuple[Section, ...]
+    owner: CrmOwner | None = None

@@ -13,7 +13,7 @@ from services.local.archives import ArchiveUrl, opened
 from services.local.display import Bars
 from services.local.errors import LocalError
 from services.local.progress import Progress
-from services.local.topic_log import no_kafka
+from services.local.topic_log import no_kafka, reached
 from services.runtime.failures import WorkerFailed
 from services.transcript.archive.kafka_log import KafkaLog
 from services.transcript.archive.rebuilding import Rebuilt
@@ -26,7 +26,7 @@ def rebuild(
         bool,
         typer.Option(
             "--discard",
-            help="What the topics no longer hold goes; by default it stays as it is. It can't be undone.",
+            help="What the topics no longer hold goes, but for settings; by default it stays as it is. It can't be undone.",
         ),
     ] = False,
     archive: ArchiveUrl = None,
@@ -46,7 +46,7 @@ def rebuild(
 
 async def _rebuild(bootstrap: str, url: str | None, *, discard: bool, progress: Progress) -> Rebuilt:
     try:
-        async with opened(url) as archive, KafkaLog(bootstrap=bootstrap, topics=TOPICS) as source:
+        async with opened(url) as archive, KafkaLog(reached(bootstrap), topics=TOPICS) as source:
             show = partial(_show, progress)
             return await make_anew(archive, source, await source.held(), discard=discard, show=show)
     except WorkerFailed as error:
@@ -64,7 +64,9 @@ def _print(rebuilt: Rebuilt, *, discard: bool) -> None:
     for topic, oldest_ms in rebuilt.oldest_ms.items():
         print(f"  {topic:22} {'is empty' if oldest_ms is None else from_ms(oldest_ms)}")
     if discard:
-        print("What was older than that is gone.")
+        print(
+            f"What was older than that is gone, but for {rebuilt.older_settings} changes of settings: they hold until they are made anew."
+        )
     elif rebuilt.older_chats or rebuilt.older_settings:
         print(
             f"Not covered, and left as it was: {rebuilt.older_chats} chats that ended before,"

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 
 from schemas.types import CrmRight, Id
 from services.runtime.links import SECRET_CHARS_MIN
+from services.runtime.problems import Refused
 from services.runtime.settings import RuntimeSettings
 
 TOKEN_CHARS_MAX = 2_048
@@ -27,7 +28,17 @@ Role: TypeAlias = Literal["visitor", "agent", "supervisor", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
 """From least to most."""
 Noun: TypeAlias = Literal[
-    "departments", "available_agents", "queue", "chats", "missed", "notes", "monitored", "canned", "tags"
+    "departments",
+    "available_agents",
+    "queue",
+    "chats",
+    "visitors",
+    "missed",
+    "notes",
+    "monitored",
+    "canned",
+    "tags",
+    "callers",
 ]
 Extent: TypeAlias = Literal["none", "public", "own", "theirs", "watchable", "all"]
 
@@ -37,11 +48,13 @@ MAY_READ: Mapping[Noun, Mapping[Role, Extent]] = MappingProxyType(
         "available_agents": {"visitor": "none", "agent": "all", "supervisor": "all", "admin": "all"},
         "queue": {"visitor": "none", "agent": "theirs", "supervisor": "all", "admin": "all"},
         "chats": {"visitor": "none", "agent": "theirs", "supervisor": "watchable", "admin": "all"},
+        "visitors": {"visitor": "none", "agent": "all", "supervisor": "all", "admin": "all"},
         "missed": {"visitor": "none", "agent": "theirs", "supervisor": "all", "admin": "all"},
         "notes": {"visitor": "none", "agent": "theirs", "supervisor": "all", "admin": "all"},
         "monitored": {"visitor": "none", "agent": "none", "supervisor": "own", "admin": "own"},
         "canned": {"visitor": "none", "agent": "theirs", "supervisor": "theirs", "admin": "all"},
         "tags": {"visitor": "none", "agent": "all", "supervisor": "all", "admin": "all"},
+        "callers": {"visitor": "none", "agent": "all", "supervisor": "all", "admin": "all"},
     }
 )
 """How much of each noun a role reads.
@@ -51,21 +64,14 @@ MAY_READ: Mapping[Noun, Mapping[Role, Extent]] = MappingProxyType(
 - theirs: of their departments, and chats they had or were given out of the missed inbox; of canned messages the general ones too.
 - watchable: `theirs`, missed chats, and chats whose agents the monitoring matrix lets them watch (`WATCHED_BY`).
 - all: of the workspace. Nobody reads of another workspace.
+
+Of `visitors`, who a chat is with, everybody on the staff reads, since a CRM's card of them is everybody's; of `callers` each themselves.
 """
 
 WATCHED_BY: Mapping[Role, tuple[Role, ...]] = MappingProxyType(
     {"visitor": (), "agent": (), "supervisor": ("agent",), "admin": ("supervisor", "agent")}
 )
 """The contract's monitoring matrix: whose chats a role may watch."""
-
-
-class Refused(Exception):
-    """Who asks may not read this. `status` is the HTTP status, `told` a sentence for the caller."""
-
-    def __init__(self, status: Literal[401, 403], told: str) -> None:
-        super().__init__(told)
-        self.status = status
-        self.told = told
 
 
 class Token(BaseModel):

@@ -10,9 +10,10 @@ from pydantic import Field
 from sqlalchemy import ColumnElement, RowMapping, Select, and_, case, or_, select, true
 
 from schemas.types import Id
+from services.runtime.openapi import Asked
 from services.transcript.api.chats import Named
 from services.transcript.api.listing import Keyset, Page, Paged, cut
-from services.transcript.api.reader import Asked, Reader
+from services.transcript.api.reader import Reader
 from services.transcript.archive import standing
 from services.transcript.archive.folding import folded
 

@@ -4,21 +4,23 @@ The one rule: every tab begins with `find`, which gives nothing unless the reade
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from pydantic import Field
-from sqlalchemy import RowMapping, Select, and_, literal, or_, select
+from sqlalchemy import CompoundSelect, RowMapping, String, and_, literal, or_, select
 
 from schemas.envelope import from_ms
 from schemas.types import Id, MissedReason, MissedTag, Outcome, SenderKind
+from services.runtime.openapi import Asked
+from services.runtime.problems import NotFound
 from services.transcript.api import visibility
 from services.transcript.api.access import Noun
 from services.transcript.api.browsers import described
 from services.transcript.api.chats import ChatHead, Named, head, heads
 from services.transcript.api.listing import Keyset, Page, Paged, cut
-from services.transcript.api.problems import NotFound
-from services.transcript.api.reader import Asked, Ordinal, Reader, moment
+from services.transcript.api.reader import Ordinal, Reader, moment
 from services.transcript.archive import standing, tables
 
 RECENT_MAX = 20
@@ -257,12 +259,10 @@ async def _department(reader: Reader, found: Found) -> Named | None:
     return Named(department_id, await reader.connection.scalar(name))
 
 
-async def _information(reader: Reader, chat_id: str, found: Found) -> Information | None:
-    """Of a chat that ended, what was known then; of one that lives, what became known since it was asked for."""
-    visitor = found["visitor"]
-    if visitor is None:
-        return None
-    if found["ended_at_ms"] is None:
+async def visitor_of(reader: Reader, chat_id: str, found: Found) -> Mapping[str, Any]:
+    """Who asked. Of a chat that ended, what was known then; of one that lives, what became known since it was asked for."""
+    visitor: dict[str, Any] = found["visitor"] or {}
+    if visitor and found["ended_at_ms"] is None:
         u = tables.visitor_updates.c
         patches = await reader.connection.scalars(
             select(u.visitor)
@@ -272,7 +272,14 @@ async def _information(reader: Reader, chat_id: str, found: Found) -> Informatio
         )
         for patch in patches:
             visitor = visitor | patch
-    known = {field.name: visitor.get(field.name) for field in fields(Information)}
+    return visitor
+
+
+async def _information(reader: Reader, chat_id: str, found: Found) -> Information | None:
+    visitor = await visitor_of(reader, chat_id, found)
+    if not visitor:
+        return None
+    known: dict[str, Any] = {field.name: visitor.get(field.name) for field in fields(Information)}
     # The first description takes a second to read.
     words = await asyncio.to_thread(described, known["browser"], os=known["os"])
     return Information(**(known | words))
@@ -284,14 +291,19 @@ async def recent(reader: Reader, asked: ChatAsked) -> Recent:
     visitor_id = (found["visitor"] or {}).get("visitor_id")
     c, a = tables.chats.c, tables.activities.c
     others = await reader.connection.execute(
-        heads(reader, c.visitor_id == visitor_id, c.chat_id != asked.chat_id, c.ended_at_ms.is_not(None))
+        heads(
+            reader,
+            c.visitor_id == literal(visitor_id, String),
+            c.chat_id != asked.chat_id,
+            c.ended_at_ms.is_not(None),
+        )
         .where(visibility.ended_chats(reader.caller))
         .limit(RECENT_MAX)
     )
     known = await reader.connection.execute(
         select(a.chat_id, a.record_id, a.record_type, a.record_url, a.at_ms)
         .where(a.workspace_id == reader.workspace_id, a.kind == "ticket", a.result == "done")
-        .where(or_(a.chat_id == asked.chat_id, a.chat_id.in_(chats_of(reader, visitor_id))))
+        .where(a.chat_id.in_(with_others(reader, asked.chat_id, visitor_id)))
         .order_by(a.at_ms.desc(), a.record_id)
         .limit(RECENT_MAX)
     )
@@ -311,10 +323,12 @@ async def recent(reader: Reader, asked: ChatAsked) -> Recent:
     )
 
 
-def chats_of(reader: Reader, visitor_id: str | None) -> Select[tuple[str]]:
-    """The chats of a visitor that have ended."""
-    c = tables.chats.c
-    return select(c.chat_id).where(c.workspace_id == reader.workspace_id, c.visitor_id == visitor_id)
+def with_others(reader: Reader, chat_id: str, visitor_id: str | None) -> CompoundSelect[tuple[str]]:
+    """A chat and the others of its visitor, whether they live or have ended; of one who is not known there are none."""
+    c, r, known = tables.chats.c, tables.requests.c, literal(visitor_id, String)
+    ended = select(c.chat_id).where(c.workspace_id == reader.workspace_id, c.visitor_id == known)
+    asked = select(r.chat_id).where(r.workspace_id == reader.workspace_id, r.visitor_id == known)
+    return ended.union(asked.where(~tables.refused(tables.requests)), select(literal(chat_id, String)))
 
 
 async def messages(reader: Reader, asked: MessagesAsked) -> Page[Message]:

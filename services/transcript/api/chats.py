@@ -18,15 +18,20 @@ from sqlalchemy import (
     ScalarSelect,
     Select,
     and_,
+    false,
+    func,
+    or_,
     select,
+    true,
 )
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from schemas.envelope import from_ms, to_ms
 from schemas.types import Id, MissedReason, MissedTag, Outcome
+from services.runtime.openapi import Asked
+from services.runtime.problems import BadRequest, Wrong, kind_of
 from services.transcript.api import visibility
 from services.transcript.api.listing import Keyset, Page, Paged, apart, cut, first
-from services.transcript.api.problems import BadRequest, Wrong, kind_of
 from services.transcript.api.reader import Reader, When, YesNo
 from services.transcript.archive import search, standing, tables
 
@@ -91,8 +96,8 @@ class Source:
     missed_tag: ColumnElement[Any]
 
 
-class ChatsAsked(Paged):
-    """Filters; a chat must fit all that are given."""
+class Filters(Asked):
+    """A chat must fit all that are given."""
 
     department_id: Id | None = Field(default=None, description="the department it ended in")
     agent_id: Id | None = Field(default=None, description="somebody who took part")
@@ -111,12 +116,16 @@ class ChatsAsked(Paged):
     )
 
 
+class ChatsAsked(Paged, Filters):
+    """Which chats, and where in their list."""
+
+
 async def chats(reader: Reader, asked: ChatsAsked) -> Page[ChatHead]:
     """Chats that have ended, newest first; of a chat that was opened again one for each revision."""
-    few, fits = await _filters(reader, asked)
+    few, fits = await _filters(reader, asked, whispers=True)
     sources = [
-        (each.chats.where(*fits, *_of_columns(asked, each, outcome), *_bounds(each.order, asked)), each.order)
-        for each, outcome in product(_sources(reader, asked, few), _outcomes(asked))
+        (each.chats.where(*_of_columns(asked, each, outcome), *each.order.after(asked.cursor)), each.order)
+        for each, outcome in product(_sources(reader, asked, few, fits), _outcomes(asked))
     ]
     if not sources:
         return Page(reader.as_of, (), None)
@@ -127,22 +136,31 @@ async def chats(reader: Reader, asked: ChatsAsked) -> Page[ChatHead]:
     return Page(reader.as_of, tuple(head(row) for row in page), following)
 
 
-def _sources(reader: Reader, asked: ChatsAsked, few: Conditions) -> list[Source]:
+async def fitting(reader: Reader, asked: Filters, *, whispers: bool) -> Conditions:
+    """The chats of this list as conditions on `tables.chats`. `whispers`: a text is looked for in them, too."""
+    few, fits = await _filters(reader, asked, whispers=whispers)
+    if asked.agent_id is not None:
+        fits.append(visibility.had_by(asked.agent_id))
+    columns = [and_(true(), *_of_columns(asked, _every(reader), outcome)) for outcome in _outcomes(asked)]
+    return [visibility.ended_chats(reader.caller), *few, *fits, or_(false(), *columns)]
+
+
+def _sources(reader: Reader, asked: ChatsAsked, few: Conditions, fits: Conditions) -> list[Source]:
     """What the reader sees, as queries that each have an index in the list's order, or give few chats; they may overlap."""
     caller, c = reader.caller, tables.chats.c
     seen = visibility.ended_chats(caller)
     if few:
         had_by = [] if asked.agent_id is None else [visibility.had_by(asked.agent_id)]
-        return [_of_few(reader, *few, *had_by, seen)]
+        return [_of_few(reader, *few, *had_by, seen, *fits)]
     if asked.agent_id is not None:
-        return [_had_by(reader, asked.agent_id, seen)]
+        return [_had_by(reader, asked.agent_id, seen, *fits)]
     many = len(caller.departments) > visibility.PARTS_MAX
     if caller.extent("chats") != "theirs" or asked.department_id is not None or many:
-        return [_every(reader, seen)]
+        return [_every(reader, seen, *fits)]
     return [
-        *(_every(reader, c.department_id == each) for each in caller.departments),
-        _of_few(reader, c.chat_id.in_(visibility.given_to(caller))),
-        _had_by(reader, caller.agent_id),
+        *(_every(reader, c.department_id == each, *fits) for each in caller.departments),
+        _of_few(reader, c.chat_id.in_(visibility.given_to(caller)), *fits),
+        _had_by(reader, caller.agent_id, *fits),
     ]
 
 
@@ -166,14 +184,18 @@ def _of_few(reader: Reader, *conditions: ColumnElement[bool]) -> Source:
 
 def _had_by(reader: Reader, agent_id: str | None, *conditions: ColumnElement[bool]) -> Source:
     c, a = tables.chats.c, tables.chat_agents.c
-    chat = and_(a.workspace_id == c.workspace_id, a.chat_id == c.chat_id, a.revision == c.revision)
-    same = and_(chat, a.ended_at_ms == apart(c.ended_at_ms))  # else its id was used again, for another chat
-    had = select(a.ended_at_ms, a.chat_id, a.revision).select_from(
-        tables.chat_agents.join(tables.chats, same)
+    same = [a.workspace_id == c.workspace_id, a.chat_id == c.chat_id, a.revision == c.revision]
+    # Of another end: its id was used again, for another chat.
+    chat = select(func.coalesce(c.missed_tag, "")).where(
+        *same, a.ended_at_ms == apart(c.ended_at_ms), *conditions
+    )
+    # No JOIN: PostgreSQL expects one row of it at most, and would find all chats of the agent before the first one is given.
+    missed_tag = chat.correlate(tables.chat_agents).scalar_subquery()
+    had = select(a.ended_at_ms, a.chat_id, a.revision).where(
+        a.workspace_id == reader.workspace_id, a.agent_id == agent_id, missed_tag.is_not(None)
     )
     order = Keyset((a.ended_at_ms, a.chat_id, a.revision), (int, str, int), descending=True)
-    of_agent = had.where(a.workspace_id == reader.workspace_id, a.agent_id == agent_id, *conditions)
-    return Source(of_agent, order, a.department_id, a.outcome, apart(c.missed_tag))
+    return Source(had, order, a.department_id, a.outcome, missed_tag)
 
 
 def _order(ended_at_ms: ColumnElement[Any]) -> Keyset:
@@ -181,9 +203,9 @@ def _order(ended_at_ms: ColumnElement[Any]) -> Keyset:
     return Keyset((ended_at_ms, c.chat_id, c.revision), (int, str, int), descending=True)
 
 
-def _bounds(order: Keyset, asked: ChatsAsked) -> list[ColumnElement[bool]]:
-    (ended_at_ms, *_) = order.columns
-    bounds = order.after(asked.cursor)
+def _within(asked: Filters, source: Source) -> Conditions:
+    (ended_at_ms, *_) = source.order.columns
+    bounds: Conditions = []
     if asked.since is not None:
         bounds.append(ended_at_ms >= to_ms(asked.since))
     if asked.until is not None:
@@ -191,7 +213,7 @@ def _bounds(order: Keyset, asked: ChatsAsked) -> list[ColumnElement[bool]]:
     return bounds
 
 
-def _outcomes(asked: ChatsAsked) -> tuple[Outcome | None, ...]:
+def _outcomes(asked: Filters) -> tuple[Outcome | None, ...]:
     """The outcomes that fit; None for all of them. Of each the list is read by an index, so that none is gone through for another."""
     given = asked.outcome, asked.missed, asked.missed_tag
     if given == (None, None, None):
@@ -204,16 +226,16 @@ def _outcomes(asked: ChatsAsked) -> tuple[Outcome | None, ...]:
     )
 
 
-def _of_columns(asked: ChatsAsked, source: Source, outcome: Outcome | None) -> Conditions:
+def _of_columns(asked: Filters, source: Source, outcome: Outcome | None) -> Conditions:
     given: list[tuple[ColumnElement[Any], object]] = [
         (source.department_id, asked.department_id),
         (source.outcome, outcome),
         (source.missed_tag, asked.missed_tag),
     ]
-    return [column == value for column, value in given if value is not None]
+    return [*(column == value for column, value in given if value is not None), *_within(asked, source)]
 
 
-async def _filters(reader: Reader, asked: ChatsAsked) -> tuple[Conditions, Conditions]:
+async def _filters(reader: Reader, asked: Filters, *, whispers: bool) -> tuple[Conditions, Conditions]:
     """Conditions that few chats fit, by which they are found; and all the others."""
     c = tables.chats.c
     few: Conditions = []
@@ -228,13 +250,14 @@ async def _filters(reader: Reader, asked: ChatsAsked) -> tuple[Conditions, Condi
     for term in _terms(asked.text):
         about = {"workspace_id": reader.workspace_id, "dialect": reader.connection.dialect.name}
         rare = await _is_rare(reader, search.candidates(term, **about))
-        found, held = search.found_by(term, **about, whispers=True), search.held_by_chat(term, whispers=True)
-        (few if rare else fits).append(found if rare else held)
+        found = search.found_by(term, **about, whispers=whispers)
+        (few if rare else fits).append(found if rare else search.held_by_chat(term, whispers=whispers))
     return few, fits
 
 
 async def _is_rare(reader: Reader, found: Select[Any]) -> bool:
-    return len((await reader.connection.execute(found.limit(RARE_MAX + 1))).all()) <= RARE_MAX
+    some = found.limit(RARE_MAX + 1).subquery()
+    return (await reader.connection.scalar(select(func.count()).select_from(some)) or 0) <= RARE_MAX
 
 
 def _terms(text: str | None) -> list[str]:

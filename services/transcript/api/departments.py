@@ -11,11 +11,10 @@ from sqlalchemy import RowMapping, and_, false, func, select, true
 
 from schemas.envelope import from_ms
 from schemas.types import Id, Visibility
+from services.runtime.problems import NotFound, Refused
 from services.transcript.api import visibility
-from services.transcript.api.access import Refused
 from services.transcript.api.chats import VisitorHead, requested, visitor_head
 from services.transcript.api.listing import Keyset, Page, Paged, cut
-from services.transcript.api.problems import NotFound
 from services.transcript.api.reader import Reader, moment
 from services.transcript.archive import presence, standing, tables
 

@@ -11,11 +11,11 @@ from sqlalchemy import RowMapping, Select, and_, func, select
 
 from schemas.envelope import from_ms
 from schemas.types import Id, MissedDetail, MissedReason, MissedTag
+from services.runtime.problems import NotFound
 from services.transcript.api import visibility
 from services.transcript.api.chat import ChatAsked
 from services.transcript.api.chats import Named, VisitorHead, requested, visitor_head
 from services.transcript.api.listing import Keyset, Page, Paged, cut, first
-from services.transcript.api.problems import NotFound
 from services.transcript.api.reader import Reader
 from services.transcript.archive import standing, tables
 from services.transcript.pages.reading import replies_to

@@ -12,10 +12,11 @@ from typing import Any, Generic, TypeVar
 
 import orjson
 from pydantic import Field
-from sqlalchemy import ColumnElement, RowMapping, Select, Subquery, literal, select, tuple_, union
+from sqlalchemy import CTE, ColumnElement, RowMapping, Select, literal, select, tuple_, union
 
-from services.transcript.api.problems import BadRequest, Wrong, kind_of
-from services.transcript.api.reader import Asked, Whole
+from services.runtime.openapi import Asked
+from services.runtime.problems import BadRequest, Wrong, kind_of
+from services.transcript.api.reader import Whole
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 200
@@ -67,7 +68,7 @@ class Keyset:
         return [key < place if self.descending else key > place]
 
 
-def first(sources: Sequence[tuple[Select[Any], Keyset]], limit: int) -> Subquery:
+def first(sources: Sequence[tuple[Select[Any], Keyset]], limit: int) -> CTE:
     """The sort keys of a list's first items, and of one more: each source gives its own first ones by an index of its own."""
     (_, order), *_ = sources
     found = [select(source.order_by(*each.order()).limit(limit + 1).subquery()) for source, each in sources]
@@ -75,7 +76,9 @@ def first(sources: Sequence[tuple[Select[Any], Keyset]], limit: int) -> Subquery
     names = [column.name for column in order.columns]
     keys = [together.c[name] for name in names]
     whole = Keyset(tuple(keys), order.kinds, descending=order.descending)
-    return select(*keys).order_by(*whole.order()).limit(limit + 1).subquery()
+    found_first = select(*keys).order_by(*whole.order()).limit(limit + 1).cte("first")
+    # PostgreSQL would look for them once more for each row they are joined with, where it has not counted yet what was archived just now.
+    return found_first.prefix_with("MATERIALIZED", dialect="postgresql")
 
 
 def apart(column: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field
-from sqlalchemy import and_, or_, select, true
+from sqlalchemy import and_, select, true
 
 from schemas.envelope import from_ms
-from services.transcript.api.chat import ChatAsked, chats_of, find
+from services.transcript.api.chat import ChatAsked, find, with_others
 from services.transcript.api.chats import Named
 from services.transcript.api.listing import Keyset, Page, Paged, cut
 from services.transcript.api.reader import Reader
@@ -49,7 +49,7 @@ async def notes(reader: Reader, asked: NotesAsked) -> Page[Note]:
         select(tables.notes, g.name)
         .select_from(tables.notes.outerjoin(standing.agents, author))
         .where(n.workspace_id == reader.workspace_id, ~tables.refused(tables.notes))
-        .where(or_(n.chat_id == asked.chat_id, n.chat_id.in_(chats_of(reader, visitor_id))))
+        .where(n.chat_id.in_(with_others(reader, asked.chat_id, visitor_id)))
         .where(whose[asked.whose], *order.after(asked.cursor))
         .order_by(*order.order())
         .limit(asked.limit + 1)

@@ -1,4 +1,4 @@
-"""A request as the endpoints see it: who reads, on which connection, as of when, and what every request says.
+"""A request as the endpoints see it: who reads, on which connection, as of when, and how what they say is read.
 
 The one rule: every query names the reader's workspace, which is the token's.
 """
@@ -7,13 +7,13 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AwareDatetime, BeforeValidator, Field
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from schemas.envelope import from_ms
-from schemas.types import Id
-from services.transcript.api.access import Caller, Noun, Refused, Token, lesser
+from services.runtime.problems import Refused
+from services.transcript.api.access import Caller, Noun, Token, lesser
 from services.transcript.archive import standing
 
 _WHOLE = re.compile(r"-?\d{1,18}", re.ASCII)
@@ -69,14 +69,6 @@ When = Annotated[AwareDatetime, BeforeValidator(_moment)]
 def moment(at_ms: int | None) -> str | None:
     """A time as it is told, if there is one."""
     return None if at_ms is None else from_ms(at_ms)
-
-
-class Asked(BaseModel):
-    """The parameters of a request, of path and query together; an endpoint's own derive from it. Unknown ones are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    workspace: Id = Field(description="the workspace; it must be the token's")
 
 
 async def open_reader(connection: AsyncConnection, token: Token, *, noun: Noun) -> Reader:

@@ -21,7 +21,7 @@ from services.runtime.database import open_async, open_single
 from services.transcript.archive import live, presence, search, settings, standing, tables
 from services.transcript.archive.batch import Batch, Partition
 from services.transcript.archive.clocks import Clock
-from services.transcript.archive.erasure import without_erased
+from services.transcript.archive.erasure import blank_erased, without_erased
 from services.transcript.archive.rows import Row
 from services.transcript.archive.writing import having, put, put_new
 
@@ -96,6 +96,7 @@ class Archive:
             await connection.run_sync(_move, batch)
             batch.rows = await without_erased(connection, batch.rows)
             batch.decisions = await without_erased(connection, batch.decisions)
+            await blank_erased(connection, batch.rows)
             await connection.run_sync(write, batch)
 
 

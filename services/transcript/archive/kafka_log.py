@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas.frozen import dataclass
+from services.runtime.connection import KafkaSettings
 from services.runtime.failures import WorkerFailed
 from services.runtime.ports import InputRecord
 from services.transcript.archive.batch import Partition
@@ -36,13 +37,15 @@ class KafkaLog:
     It connects when it is first asked for the partitions, so that a Kafka which is away can be asked again.
     """
 
-    def __init__(self, *, bootstrap: str, topics: Sequence[str], request_limit_ms: int = 10_000) -> None:
-        self._bootstrap = bootstrap
+    def __init__(
+        self, kafka: KafkaSettings, *, topics: Sequence[str], request_limit_ms: int = 10_000
+    ) -> None:
+        self._kafka = kafka
         self._request_limit_ms = request_limit_ms
         self._topics = tuple(topics)
         self._connected = False
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=bootstrap,
+            **kafka.client(),
             group_id=None,
             client_id="chat-archive",
             isolation_level="read_committed",
@@ -71,9 +74,7 @@ class KafkaLog:
     async def partitions(self) -> Sequence[Partition]:
         """All partitions of the topics. Raises WorkerFailed when a topic does not appear in time."""
         await self._connect()
-        admin = AIOKafkaAdminClient(
-            bootstrap_servers=self._bootstrap, request_timeout_ms=self._request_limit_ms
-        )
+        admin = AIOKafkaAdminClient(**self._kafka.client(), request_timeout_ms=self._request_limit_ms)
         try:
             await admin.start()
             for _ in range(TOPICS_POLLS_MAX):

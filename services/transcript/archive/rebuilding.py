@@ -2,12 +2,14 @@
 
 The one rule: everything is read again over the rows that are there, so what the topics no longer hold stays, unless it is to be discarded;
 and projectors go by the offsets alone, so one that runs meanwhile takes part in it, and nothing is written twice or left out.
+
+Settings are never discarded: they hold until they are made anew, however long ago they were made, and nobody says them again meanwhile.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, and_, delete, exists, false, func, or_, select, update
 
 from schemas.frozen import dataclass
 from schemas.topics import EVENTS, ROUTING
@@ -20,8 +22,10 @@ from services.transcript.archive.projector import Log, Projector
 
 OVERTAKEN_WAIT_S = 0.2
 """Before the place is looked up again that another projector has come to."""
-_OWN = {"offsets", "erasures", "erased_chats", "revoked_links", "texts"}
+_OWN = {"offsets", "erasures", "erased_chats", "erased_events", "revoked_links", "texts"}
 """Tables that are filled from no topic, and two that are emptied in ways of their own."""
+_STANDING = {"snapshots", "presence", "freshness"}
+"""Settings and presence, and where each workspace's are told."""
 _EVENTS = (tables.requests, tables.feedback, tables.notes, tables.visitor_updates)
 
 
@@ -48,7 +52,7 @@ async def rebuild(
 ) -> Rebuilt:
     """Reads everything again that is `held`; `show` is told how many offsets are done, and of how many.
 
-    `discard`: what the topics no longer hold goes. Raises SQLAlchemyError or KafkaError; what is left to read then, any projector reads.
+    `discard`: what the topics no longer hold goes, but for settings. Raises SQLAlchemyError or KafkaError; what is left to read then, any projector reads.
     """
     await archive.offsets(list(held))
     async with archive.engine.begin() as connection:
@@ -83,14 +87,11 @@ async def _done(source: Log, held: Mapping[Partition, Held]) -> int:
 def reopen(connection: Connection, held: Mapping[Partition, Held], *, discard: bool) -> None:
     """Takes all offsets back to the beginning, and lets older facts replace what stands for those that are still in the topics."""
     connection.execute(update(tables.offsets).values(next_offset=0, at_ms=None, tick_ms=None, clock_ms=None))
-    if discard:
-        for table in reversed(tables.metadata.sorted_tables):
-            if table.name not in _OWN:
-                connection.execute(delete(table))
-        search.forget_all(connection)
-        return
-    settings.settle_all(connection)
     f, c, p, s = standing.freshness.c, tables.conversations.c, standing.presence.c, standing.snapshots.c
+    if discard:
+        _discard(connection, held)
+    else:
+        settings.settle_all(connection)
     for (topic, number), each in held.items():
         here = select(f.workspace_id).where(f.partition == number)
         if topic == ROUTING:
@@ -109,6 +110,27 @@ def reopen(connection: Connection, held: Mapping[Partition, Held], *, discard: b
             for table in _EVENTS:
                 there = (table.c.workspace_id.in_(here), table.c.offset >= each.begin)
                 connection.execute(update(table).where(*there).values(offset=None))
+
+
+def _discard(connection: Connection, held: Mapping[Partition, Held]) -> None:
+    """Takes everything away but the settings from before what the topics hold, and the presence of agents that these know."""
+    f, g, p, s = standing.freshness.c, standing.agents.c, standing.presence.c, standing.snapshots.c
+    older = [
+        and_(s.workspace_id.in_(select(f.workspace_id).where(f.partition == number)), s.offset < each.begin)
+        for (topic, number), each in held.items()
+        if topic == EVENTS
+    ]
+    connection.execute(delete(standing.snapshots).where(~or_(false(), *older)))
+    connection.execute(delete(standing.snapshots).where(tables.refused(standing.snapshots)))
+    for table in reversed(tables.metadata.sorted_tables):
+        if table.name not in _OWN | _STANDING:
+            connection.execute(delete(table))
+    search.forget_all(connection)
+    known = select(s.workspace_id)
+    connection.execute(delete(standing.freshness).where(f.workspace_id.not_in(known)))
+    settings.settle_all(connection)
+    is_known = exists().where(g.workspace_id == p.workspace_id, g.agent_id == p.agent_id)
+    connection.execute(delete(standing.presence).where(~is_known))
 
 
 def _older(connection: Connection, held: Mapping[Partition, Held], oldest_ms: int | None) -> tuple[int, int]:

@@ -98,6 +98,7 @@ def _event(envelope: Envelope[str, Any], *, offset: int, at_ms: int) -> Row:
                 "department_id": data.department_id,
                 "bot_id": data.bot_id,
                 "priority": data.priority,
+                "visitor_id": data.visitor.visitor_id,
             }
             return Row(tables.requests, base | extra)
         case VisitorUpdated():

@@ -68,7 +68,6 @@ chats = Table(
     PrimaryKeyConstraint("workspace_id", "chat_id", "revision", name="pk_chats"),
     Index("ix_chats_ended", "workspace_id", "ended_at_ms"),
     Index("ix_chats_department", "workspace_id", "department_id", "ended_at_ms"),
-    Index("ix_chats_missed", "workspace_id", "missed_tag", "missed_at_ms"),
     Index("ix_chats_visitor", "workspace_id", "visitor_id", "ended_at_ms"),
 )
 """One row per chat and revision, from its first closing or missing on."""
@@ -146,8 +145,10 @@ requests = Table(
     Column("department_id", String(128)),
     Column("bot_id", String(128)),
     Column("priority", String(128)),
+    Column("visitor_id", String(128)),
     PrimaryKeyConstraint("workspace_id", "source", "event_id", name="pk_requests"),
     Index("ix_requests_chat", "workspace_id", "chat_id", "at_ms"),
+    Index("ix_requests_visitor", "workspace_id", "visitor_id"),
     info=AGAIN,
 )
 """Every request for a chat (chat.events.v1); a refused one has a row in `refusals`."""
@@ -329,6 +330,15 @@ erased_chats = Table(
     PrimaryKeyConstraint("chat_hash", name="pk_erased_chats"),
 )
 """Their chats, by a hash over workspace and chat: nothing about one is archived again, whatever the topics still hold."""
+
+erased_events = Table(
+    "erased_events",
+    metadata,
+    Column("event_hash", String(64), nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("event_hash", name="pk_erased_events"),
+)
+"""Monitors on their mail addresses, by a hash over workspace, source and id of the event that set each up: they stand as deleted."""
 
 revoked_links = Table(
     "revoked_links",

@@ -1,44 +1,56 @@
-"""The OpenAPI 3.1 document of the read API, made from the declarations that serve it.
+"""Endpoints of an API that is only read from, and the OpenAPI 3.1 document that is made from them.
 
 The one rule: nothing is described here a second time. Paths, parameters and answers are read off the endpoints, so the document
 can't say anything else than what is served.
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, get_type_hints
+from typing import Any, Generic, TypeVar, get_type_hints
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
-from services.transcript.api.access import MAY_READ, ROLES, Noun
-from services.transcript.api.problems import PROBLEM_TYPE, Problem
-from services.transcript.api.reader import Asked, Reader
+from schemas.types import Id
+from services.runtime.problems import PROBLEM_TYPE, Problem
 
+PREFIX = "/v1"
+"""What the paths of every API begin with."""
 DOCUMENT_PATH = "/openapi.json"
 VERSION = "1.0.0"
 _REF = "#/components/schemas/{model}"
-_REFUSALS = {
+_REFUSALS: Mapping[int, str] = {
     400: "A parameter is missing, unknown or not what was expected; `errors` says which.",
     401: "There is no token, or not a valid one.",
-    403: "The token's role may not read this, or the token is another workspace's.",
+    403: "Who the token is for may not read this, or the token is another workspace's.",
     404: "It is not there, or not for who asks.",
-    503: "The archive's database does not answer.",
 }
+
+Noun = TypeVar("Noun", bound=str)
+
+
+class Asked(BaseModel):
+    """The parameters of a request, of path and query together; an endpoint's own derive from it. Unknown ones are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workspace: Id = Field(description="the workspace; it must be the token's")
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class Endpoint(Generic[Noun]):
     """One path: the noun that is read there, which decides who may, and the function that answers.
 
-    The function's annotations declare the parameters and the answer; its docstring says what it gives.
+    The function's annotations declare the parameters, which come last, and the answer; its docstring says what it gives.
+    `files`: the media types of an answer that is a file, and no JSON.
     """
 
     path: str
     noun: Noun
-    answer: Callable[[Reader, Any], Awaitable[Any]]
+    answer: Callable[..., Awaitable[Any]]
+    files: tuple[str, ...] = ()
 
     @cached_property
     def asked(self) -> type[Asked]:
@@ -58,26 +70,28 @@ class Endpoint:
         return inspect.getdoc(self.answer) or ""
 
 
-def document(endpoints: Sequence[Endpoint], *, prefix: str) -> dict[str, Any]:
-    """The document. `prefix`: what every path begins with."""
+def document(
+    endpoints: Sequence[Endpoint[Noun]], *, title: str, told: str, away: str, readers: Callable[[Noun], str]
+) -> dict[str, Any]:
+    """The document. `told`: what the API is; `away`: what a 503 means; `readers`: whom a noun is for."""
     answers: list[tuple[str, JsonSchemaMode, TypeAdapter[Any]]] = [
-        (each.path, "serialization", each.reply) for each in endpoints
+        (each.path, "serialization", each.reply) for each in endpoints if not each.files
     ]
     answers.append(("problem", "serialization", TypeAdapter(Problem)))
     references, schemas = TypeAdapter.json_schemas(answers, ref_template=_REF)
     refused = {
         str(status): {
-            "description": told,
+            "description": why,
             "content": {PROBLEM_TYPE: {"schema": references["problem", "serialization"]}},
         }
-        for status, told in _REFUSALS.items()
+        for status, why in {**_REFUSALS, 503: away}.items()
     }
     return {
         "openapi": "3.1.0",
         "info": {
-            "title": "Chat archive",
+            "title": title,
             "version": VERSION,
-            "description": "What the archive knows of a workspace. `as_of` is the time of the newest archived record: what came later is not in it.",
+            "description": told,
         },
         "components": {
             "schemas": schemas["$defs"],
@@ -85,18 +99,17 @@ def document(endpoints: Sequence[Endpoint], *, prefix: str) -> dict[str, Any]:
         },
         "security": [{"token": []}],
         "paths": {
-            prefix + each.path: {
+            PREFIX + each.path: {
                 "get": {
                     "operationId": each.answer.__name__,
                     "summary": each.said.partition("\n")[0],
-                    "description": f"{each.said}\n\nFor: {_roles(each.noun)}.",
+                    "description": f"{each.said}\n\nFor: {readers(each.noun)}.",
                     "parameters": _parameters(each),
                     "responses": {
                         "200": {
                             "description": each.said.partition("\n")[0],
-                            "content": {
-                                "application/json": {"schema": references[each.path, "serialization"]}
-                            },
+                            "content": {name: {"schema": {"type": "string"}} for name in each.files}
+                            or {"application/json": {"schema": references[each.path, "serialization"]}},
                         },
                         **refused,
                     },
@@ -107,11 +120,7 @@ def document(endpoints: Sequence[Endpoint], *, prefix: str) -> dict[str, Any]:
     }
 
 
-def _roles(noun: Noun) -> str:
-    return ", ".join(role for role in ROLES if MAY_READ[noun][role] != "none")
-
-
-def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
+def _parameters(endpoint: Endpoint[Any]) -> list[dict[str, Any]]:
     described = endpoint.asked.model_json_schema(mode="validation")
     required = described.get("required", ())
     found = []

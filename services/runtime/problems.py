@@ -1,4 +1,4 @@
-"""What the API answers when it can't give what was asked for: problem details (RFC 9457), as JSON.
+"""What an API answers when it can't give what was asked for: problem details (RFC 9457), as JSON.
 
 The one rule: a problem names the field, the kind of value given and what was expected, and never the value itself.
 """
@@ -6,8 +6,9 @@ The one rule: a problem names the field, the kind of value given and what was ex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from math import ceil
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from pydantic import ValidationError
@@ -24,7 +25,7 @@ HEADERS: Mapping[str, str] = MappingProxyType(
         "X-Robots-Tag": "noindex, nofollow",
     }
 )
-"""Sent with every answer of the API: nothing is kept, framed or guessed at."""
+"""Sent with every answer of an API: nothing is kept, framed or guessed at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,26 @@ class BadRequest(Exception):
         self.errors = errors
 
 
+class Refused(Exception):
+    """Who asks may not read this. `status` is the HTTP status, `told` a sentence for the caller."""
+
+    def __init__(self, status: Literal[401, 403], told: str) -> None:
+        super().__init__(told)
+        self.status = status
+        self.told = told
+
+
 class NotFound(Exception):
     """There is no such thing for who asks: it is not there, or they may not know of it, and which one is not told."""
+
+
+class NotNow(Exception):
+    """What the answer comes from is away. `told` is a sentence for the caller, `retry_after_s` when to ask again."""
+
+    def __init__(self, told: str, *, retry_after_s: float) -> None:
+        super().__init__(told)
+        self.told = told
+        self.retry_after_s = retry_after_s
 
 
 def answer(
@@ -69,6 +88,21 @@ def answer(
         headers={**HEADERS, **(headers or {})},
         media_type=PROBLEM_TYPE,
     )
+
+
+def of_exception(error: Refused | BadRequest | NotFound | NotNow) -> Response:
+    """The problem an endpoint raised as a response."""
+    match error:
+        case Refused():
+            # RFC 9110, section 11.6.1: a 401 says how to do better.
+            headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
+            return answer(error.status, error.told, headers=headers)
+        case BadRequest():
+            return answer(400, str(error), errors=error.errors)
+        case NotFound():
+            return answer(404, "there is no such thing, or not for who asks")
+        case NotNow():
+            return answer(503, error.told, headers={"Retry-After": str(max(1, ceil(error.retry_after_s)))})
 
 
 def of_parameters(error: ValidationError) -> BadRequest:

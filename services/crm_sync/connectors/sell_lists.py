@@ -1,0 +1,66 @@
+"""What an account at Sell has a few of and changes rarely: sources of leads, stages, users, custom fields.
+
+The one rule: each list is read when it is first needed and kept for a while; a conversation costs no request for it.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from time import monotonic
+from typing import Literal
+
+from cachetools import TTLCache
+
+from services.crm_sync.connectors.sell_api import MANY_NAMED, NAMED, Named, Sell
+from services.runtime.effects import Refused
+
+Things = Mapping[int, Named]
+FieldOwner = Literal["lead", "deal", "contact"]
+
+KEPT_S = 600.0
+LISTS_MAX = 16
+USERS_MAX = 1_000
+
+
+class SellLists:
+    """The lists of one account. `now_s`: any clock that only goes forward."""
+
+    def __init__(self, sell: Sell, *, now_s: Callable[[], float] = monotonic) -> None:
+        self._sell = sell
+        self._lists: TTLCache[str, Things] = TTLCache(LISTS_MAX, KEPT_S, timer=now_s)
+        self._users: TTLCache[int, Named] = TTLCache(USERS_MAX, KEPT_S, timer=now_s)
+
+    async def stages(self) -> Things:
+        """Return the stages of all pipelines."""
+        return await self._list("stages", lambda: self._sell.all("stages", MANY_NAMED))
+
+    async def sources(self) -> Things:
+        """Return the sources of leads."""
+        return await self._list("lead_sources", lambda: self._sell.all("lead_sources", MANY_NAMED))
+
+    async def custom_fields(self, of: FieldOwner) -> Things:
+        """Return the custom fields of leads, deals or contacts. They come on one page, however many they are."""
+        path = f"{of}/custom_fields"
+        return await self._list(path, lambda: self._sell.page(path, MANY_NAMED))
+
+    async def user(self, user_id: int) -> Named | None:
+        """Return a user, or None where they are there no more."""
+        known: Named | None = self._users.get(user_id)
+        if known is None:
+            try:
+                known = self._users[user_id] = await self._sell.one(f"users/{user_id}", NAMED)
+            except Refused:
+                return None
+        return known
+
+    async def source_id(self, name: str) -> int:
+        """Return the source of this name; it is made where it is missing."""
+        for source in (await self.sources()).values():
+            if source.name.casefold() == name.casefold():
+                return source.id
+        del self._lists["lead_sources"]
+        return (await self._sell.create("lead_sources", {"name": name}, NAMED)).id
+
+    async def _list(self, name: str, read: Callable[[], Awaitable[list[Named]]]) -> Things:
+        known: Things | None = self._lists.get(name)
+        if known is None:
+            known = self._lists[name] = {one.id: one for one in await read()}
+        return known

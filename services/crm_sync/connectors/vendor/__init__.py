@@ -1,0 +1,7 @@
+"""What all connectors to a vendor's HTTP API stand on.
+
+site     one account: requests, typed answers, and what a failure means
+reach    where a name may lead
+logins   access tokens, fixed or renewed
+tokens   where renewed ones are kept, one renewal at a time for all workers
+"""

@@ -1,0 +1,5 @@
+from tests.crm_sync.connector_contract import ConnectorContract
+
+
+class TestTryton(ConnectorContract):
+    pass

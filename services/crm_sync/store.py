@@ -5,9 +5,11 @@ The one rule: a lead's turn is taken once, under the lead's own id, so a repeate
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import TypeAdapter
 from sqlalchemy import BigInteger, String, Text, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -100,10 +102,26 @@ class Store:
         self, settings: Mapping[str, NoticeCrmConfigured], *, partition: int, next_offset: int
     ) -> None:
         """Keep these workspaces' settings and the place they were read up to, both or neither."""
+        # Several workers read the same settings at once, and in the same order, so none waits for a later row of another's.
+        changed = [
+            {"workspace_id": workspace_id, "settings": dumps(one).decode()}
+            for workspace_id, one in sorted(settings.items())
+        ]
         async with self._sessions() as session, session.begin():
-            for workspace_id, one in settings.items():
-                await session.merge(SettingsRow(workspace_id=workspace_id, settings=dumps(one).decode()))
-            await session.merge(PositionRow(partition=partition, next_offset=next_offset))
+            if changed:
+                await session.execute(self._upsert(SettingsRow), changed)
+            await session.execute(
+                self._upsert(PositionRow), {"partition": partition, "next_offset": next_offset}
+            )
+
+    def _upsert(self, row: type[Base]) -> Any:
+        dialect: Any = postgresql if self._engine.dialect.name == "postgresql" else sqlite
+        table = row.__table__
+        inserted = dialect.insert(table)
+        return inserted.on_conflict_do_update(
+            index_elements=[one.name for one in table.columns if one.primary_key],
+            set_={one.name: inserted.excluded[one.name] for one in table.columns if not one.primary_key},
+        )
 
     async def take_turn(self, lead_id: str, *, workspace_id: str) -> int:
         """Return the turn of this lead within its workspace: the next one, or the one it took before."""

@@ -38,3 +38,12 @@ async def test_turns_at_the_same_time_are_all_different(database_url: str) -> No
     assert sorted(turns) == list(range(20))
     for store in stores:
         await store.close()
+
+
+async def test_workers_that_read_the_same_settings_at_once_all_keep_them(database_url: str) -> None:
+    stores = [await Store.open(database_url) for _ in range(6)]
+    known = {f"w{number}": settings() for number in range(20)}
+    await asyncio.gather(*(store.save(known, partition=0, next_offset=20) for store in stores))
+    assert await stores[0].load() == Remembered(known, {0: 20})
+    for store in stores:
+        await store.close()

@@ -26,12 +26,12 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from schemas.types import Id
-from services.crm_sync.connectors.hubspot_api import HubspotAccount
-from services.crm_sync.connectors.salesforce_api import SalesforceAccount
-from services.crm_sync.connectors.sell_api import APP_URL as SELL_APP_URL
-from services.crm_sync.connectors.sell_api import URL as SELL_URL
-from services.crm_sync.connectors.sell_api import OAuth, SellAccount
-from services.crm_sync.connectors.tryton_rpc import TrytonAccount
+from services.crm_sync.connectors.hubspot.api import HubspotAccount
+from services.crm_sync.connectors.salesforce.api import SalesforceAccount
+from services.crm_sync.connectors.tryton.rpc import TrytonAccount
+from services.crm_sync.connectors.zendesk_sell.api import APP_URL as SELL_APP_URL
+from services.crm_sync.connectors.zendesk_sell.api import URL as SELL_URL
+from services.crm_sync.connectors.zendesk_sell.api import OAuth, SellAccount
 from services.crm_sync.connectors.zoho_desk import DeskAccount
 
 Account = TrytonAccount | SellAccount | HubspotAccount | SalesforceAccount | DeskAccount

@@ -14,7 +14,7 @@ from schemas.outcomes import CrmRecord
 from services.crm_sync import core
 from services.crm_sync.addresses import email_key
 from services.crm_sync.admission import Admission
-from services.crm_sync.answers import Answers, Known
+from services.crm_sync.cards.answers import Answers, Known
 from services.crm_sync.connectors.interface import RECORD_GONE, Connector, OutcomeUnknown
 from services.crm_sync.connectors.records import Declaration, Found, Person
 from services.crm_sync.once import Before

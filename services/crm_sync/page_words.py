@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from schemas.types import Language
-from services.crm_sync.connectors.embedded import DECLARED
+from services.crm_sync.connectors.embedded.connector import DECLARED
 
 _EN = {
     "feed": "Activity feed",

@@ -22,8 +22,8 @@ from starlette.routing import BaseRoute, Route
 from schemas.events import Layouts
 from schemas.outcomes import CrmRecord
 from schemas.types import Language
-from services.crm_sync.connectors.embedded import EmbeddedCrm
-from services.crm_sync.connectors.embedded_views import FeedFilter, FeedPage, TicketPage
+from services.crm_sync.connectors.embedded.connector import EmbeddedCrm
+from services.crm_sync.connectors.embedded.views import FeedFilter, FeedPage, TicketPage
 from services.crm_sync.page_words import WORDS
 from services.runtime.effects import Refused, Unavailable
 from services.runtime.html import page_headers, page_style, page_templates

@@ -12,28 +12,28 @@ from starlette.routing import BaseRoute
 from schemas import codec, topics
 from services.crm_sync.accounts import of_kind
 from services.crm_sync.admission import Admission, room_in
-from services.crm_sync.answers import QUESTIONS_MAX
-from services.crm_sync.archive import Archive, archive_client
-from services.crm_sync.card import Cards
-from services.crm_sync.card_api import REQUESTS_MAX, CardApi
+from services.crm_sync.cards.answers import QUESTIONS_MAX
+from services.crm_sync.cards.api import REQUESTS_MAX, CardApi
+from services.crm_sync.cards.archive import Archive, archive_client
+from services.crm_sync.cards.card import Cards
 from services.crm_sync.configuration import Configuration
-from services.crm_sync.connectors.embedded import NAME as EMBEDDED
-from services.crm_sync.connectors.embedded import EmbeddedCrm
-from services.crm_sync.connectors.hubspot import CONNECTOR as HUBSPOT
-from services.crm_sync.connectors.hubspot import HubspotCrm
-from services.crm_sync.connectors.hubspot_api import HubspotAccount
+from services.crm_sync.connectors.embedded.connector import NAME as EMBEDDED
+from services.crm_sync.connectors.embedded.connector import EmbeddedCrm
+from services.crm_sync.connectors.hubspot.api import HubspotAccount
+from services.crm_sync.connectors.hubspot.connector import CONNECTOR as HUBSPOT
+from services.crm_sync.connectors.hubspot.connector import HubspotCrm
 from services.crm_sync.connectors.interface import Connector
 from services.crm_sync.connectors.requests import counted
-from services.crm_sync.connectors.salesforce import CONNECTOR as SALESFORCE
-from services.crm_sync.connectors.salesforce import SalesforceCrm
-from services.crm_sync.connectors.salesforce_api import SalesforceAccount
-from services.crm_sync.connectors.sell import NAME as SELL
-from services.crm_sync.connectors.sell import SellCrm
-from services.crm_sync.connectors.sell_api import SellAccount
-from services.crm_sync.connectors.tryton import NAME as TRYTON
-from services.crm_sync.connectors.tryton import TrytonCrm
-from services.crm_sync.connectors.tryton_rpc import TrytonAccount
+from services.crm_sync.connectors.salesforce.api import SalesforceAccount
+from services.crm_sync.connectors.salesforce.connector import CONNECTOR as SALESFORCE
+from services.crm_sync.connectors.salesforce.connector import SalesforceCrm
+from services.crm_sync.connectors.tryton.connector import NAME as TRYTON
+from services.crm_sync.connectors.tryton.connector import TrytonCrm
+from services.crm_sync.connectors.tryton.rpc import TrytonAccount
 from services.crm_sync.connectors.vendor.tokens import Tokens
+from services.crm_sync.connectors.zendesk_sell.api import SellAccount
+from services.crm_sync.connectors.zendesk_sell.connector import NAME as SELL
+from services.crm_sync.connectors.zendesk_sell.connector import SellCrm
 from services.crm_sync.connectors.zoho_desk import DeskAccount, ZohoDesk, with_desk
 from services.crm_sync.job import Crm
 from services.crm_sync.pace import Pace

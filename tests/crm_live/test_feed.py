@@ -10,8 +10,8 @@ from schemas.events import Layouts
 from schemas.outcomes import CrmRecord
 from services.crm_sync.connectors.interface import OutcomeUnknown
 from services.crm_sync.connectors.records import PersonKind
-from services.crm_sync.connectors.tryton import TrytonCrm
-from services.crm_sync.connectors.tryton_rpc import TrytonRpc
+from services.crm_sync.connectors.tryton.connector import TrytonCrm
+from services.crm_sync.connectors.tryton.rpc import TrytonRpc
 from services.crm_sync.conversation import activity_of
 from tests.crm_live.tryton_world import TrytonWorld
 from tests.crm_sync.connector_world import ACME, NOTE

@@ -17,7 +17,7 @@ import pytest
 
 from schemas import topics
 from services.crm_sync.connectors.records import PersonKind
-from services.crm_sync.connectors.tryton import NAME
+from services.crm_sync.connectors.tryton.connector import NAME
 from services.local.topics import ensure_topics
 from tests.crm_live.tryton_world import CHAT, PASSWORD, Installed, TrytonWorld
 from tests.crm_sync.connector_world import ACME

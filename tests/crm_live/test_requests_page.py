@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from services.crm_sync.connectors.tryton import NAME
+from services.crm_sync.connectors.tryton.connector import NAME
 from tests.crm_sync.connector_world import World
 from tests.crm_sync.requests_cases import requests_by_case, told
 

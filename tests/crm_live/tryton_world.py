@@ -16,8 +16,8 @@ from starlette.types import Receive, Scope, Send
 
 from schemas.outcomes import CrmRecord
 from services.crm_sync.connectors.records import PersonKind
-from services.crm_sync.connectors.tryton import MODELS, TrytonCrm
-from services.crm_sync.connectors.tryton_rpc import LOGIN_PAUSE_S, TrytonAccount, TrytonRpc
+from services.crm_sync.connectors.tryton.connector import MODELS, TrytonCrm
+from services.crm_sync.connectors.tryton.rpc import LOGIN_PAUSE_S, TrytonAccount, TrytonRpc
 from tests.crm_sync.connector_world import ACME, LEAD, OTHER, Office, World
 from tests.crm_sync.vendors.serving import HttpLine, Serving
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from time import monotonic
 from typing import Any
 
-from services.crm_sync.connectors.embedded import EmbeddedCrm
+from services.crm_sync.connectors.embedded.connector import EmbeddedCrm
 from services.crm_sync.connectors.records import Declaration
 from services.crm_sync.connectors.requests import sending
 from services.crm_sync.settings import CrmSyncSettings

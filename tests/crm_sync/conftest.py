@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.crm_sync.connectors.embedded import EmbeddedCrm
-from services.crm_sync.connectors.embedded_tables import Base
+from services.crm_sync.connectors.embedded.connector import EmbeddedCrm
+from services.crm_sync.connectors.embedded.tables import Base
 from tests.crm_sync.desk import Desk, a_desk, an_archive
 from tests.databases import NewDatabase
 from tests.transcript.company import opened as archived

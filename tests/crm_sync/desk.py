@@ -9,10 +9,10 @@ import httpx
 from starlette.applications import Starlette
 
 from schemas.notices import NoticeCrmConfigured
-from services.crm_sync.answers import Answers, Known
-from services.crm_sync.archive import Archive, archive_client
-from services.crm_sync.card import Cards
-from services.crm_sync.card_api import REQUESTS_MAX, CardApi
+from services.crm_sync.cards.answers import Answers, Known
+from services.crm_sync.cards.api import REQUESTS_MAX, CardApi
+from services.crm_sync.cards.archive import Archive, archive_client
+from services.crm_sync.cards.card import Cards
 from services.crm_sync.connectors.records import Capability
 from services.crm_sync.job import Crm
 from services.runtime.effects import Downstreams, Limits

@@ -8,9 +8,9 @@ from sqlalchemy import Connection, delete, event, select
 from sqlalchemy.exc import OperationalError
 
 from schemas.outcomes import CrmRecord
-from services.crm_sync.connectors.embedded import NOTE, EmbeddedCrm
-from services.crm_sync.connectors.embedded_tables import CustomFieldRow, MembershipRow, PersonRow
-from services.crm_sync.connectors.embedded_views import FeedFilter
+from services.crm_sync.connectors.embedded.connector import NOTE, EmbeddedCrm
+from services.crm_sync.connectors.embedded.tables import CustomFieldRow, MembershipRow, PersonRow
+from services.crm_sync.connectors.embedded.views import FeedFilter
 from services.crm_sync.connectors.records import CardKind, PersonKind
 from tests.crm_sync.connector_world import ACME, LEAD, Line, Loss, Office, SeenTicket, World
 

@@ -7,10 +7,10 @@ import pytest
 from pydantic import SecretStr
 
 from services.crm_sync.accounts import of_kind, read_accounts
-from services.crm_sync.connectors.hubspot_api import HubspotAccount
-from services.crm_sync.connectors.salesforce_api import SalesforceAccount
-from services.crm_sync.connectors.sell_api import OAuth, SellAccount
-from services.crm_sync.connectors.tryton_rpc import TrytonAccount
+from services.crm_sync.connectors.hubspot.api import HubspotAccount
+from services.crm_sync.connectors.salesforce.api import SalesforceAccount
+from services.crm_sync.connectors.tryton.rpc import TrytonAccount
+from services.crm_sync.connectors.zendesk_sell.api import OAuth, SellAccount
 from services.crm_sync.connectors.zoho_desk import DeskAccount
 from services.crm_sync.settings import CrmSyncSettings
 from services.runtime.failures import WorkerFailed

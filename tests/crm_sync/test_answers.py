@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from services.crm_sync.answers import AGE_S, KEPT_MAX, QUESTIONS_MAX, Answers
+from services.crm_sync.cards.answers import AGE_S, KEPT_MAX, QUESTIONS_MAX, Answers
 from services.runtime.effects import Refused
 from services.runtime.problems import NotNow
 

@@ -9,9 +9,9 @@ from structlog.testing import capture_logs
 
 from schemas.events import Layouts
 from schemas.types import Outcome
-from services.crm_sync.answers import AGE_S
-from services.crm_sync.archive import ChatVisitor, Rights
-from services.crm_sync.card import KNOWN_CLOSED_S, KNOWN_MISSED_S, Action, Actions
+from services.crm_sync.cards.answers import AGE_S
+from services.crm_sync.cards.archive import ChatVisitor, Rights
+from services.crm_sync.cards.card import KNOWN_CLOSED_S, KNOWN_MISSED_S, Action, Actions
 from services.crm_sync.connectors.records import Capability
 from tests.crm_sync.cabinet import ALL, OWNER
 from tests.crm_sync.desk import (

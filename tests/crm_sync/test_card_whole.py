@@ -22,10 +22,10 @@ from starlette.routing import BaseRoute
 
 from schemas.events import Layouts, Visitor
 from schemas.notices import NoticeCrmConfigured
-from services.crm_sync.archive import Archive, archive_client
-from services.crm_sync.card import Cards
-from services.crm_sync.card_api import REQUESTS_MAX, CardApi
-from services.crm_sync.connectors.embedded import EmbeddedCrm
+from services.crm_sync.cards.api import REQUESTS_MAX, CardApi
+from services.crm_sync.cards.archive import Archive, archive_client
+from services.crm_sync.cards.card import Cards
+from services.crm_sync.connectors.embedded.connector import EmbeddedCrm
 from services.crm_sync.job import Crm
 from services.crm_sync.store import Store
 from services.crm_sync.sync import Sync

@@ -6,7 +6,7 @@ from schemas.events import Visitor
 from schemas.outcomes import CrmOwner
 from services.crm_sync import core
 from services.crm_sync.addresses import email_key, usable_address
-from services.crm_sync.connectors.embedded import DECLARED
+from services.crm_sync.connectors.embedded.connector import DECLARED
 from services.crm_sync.connectors.records import Capability, Declaration, Person
 from tests.crm_sync.material import LIMITS, lead_request, person, settings, transcript
 

@@ -5,9 +5,9 @@ from sqlalchemy import insert
 
 from schemas.events import Layouts
 from schemas.outcomes import CrmOwner, CrmRecord
-from services.crm_sync.connectors.embedded import DECLARED, EmbeddedCrm
-from services.crm_sync.connectors.embedded_tables import ActivityRow, Base, PersonRow
-from services.crm_sync.connectors.embedded_views import FeedFilter
+from services.crm_sync.connectors.embedded.connector import DECLARED, EmbeddedCrm
+from services.crm_sync.connectors.embedded.tables import ActivityRow, Base, PersonRow
+from services.crm_sync.connectors.embedded.views import FeedFilter
 from services.crm_sync.connectors.records import PersonKind, Staff
 from services.runtime.database import open_async
 from services.runtime.effects import Refused

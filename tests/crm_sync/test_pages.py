@@ -8,7 +8,7 @@ import pytest
 from starlette.applications import Starlette
 
 from schemas.outcomes import CrmRecord
-from services.crm_sync.connectors.embedded import EmbeddedCrm
+from services.crm_sync.connectors.embedded.connector import EmbeddedCrm
 from services.crm_sync.connectors.records import NewNote, NewTicket, Staff
 from services.crm_sync.page_words import WORDS
 from services.crm_sync.pages import CrmPages

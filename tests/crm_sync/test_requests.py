@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from services.crm_sync.connectors.embedded import NAME, EmbeddedCrm
+from services.crm_sync.connectors.embedded.connector import NAME, EmbeddedCrm
 from services.crm_sync.connectors.interface import Connector, Undeclared
 from services.crm_sync.connectors.records import Declaration, Found, Person
 from services.crm_sync.connectors.requests import OPERATIONS, SendingTransport, counted, sending

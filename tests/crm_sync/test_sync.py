@@ -10,8 +10,8 @@ from schemas import codec
 from schemas.events import Visitor
 from schemas.outcomes import CrmRecord, CrmSettled
 from services.crm_sync import core
-from services.crm_sync.connectors.embedded import EmbeddedCrm
-from services.crm_sync.connectors.embedded_views import FeedFilter, FeedPage
+from services.crm_sync.connectors.embedded.connector import EmbeddedCrm
+from services.crm_sync.connectors.embedded.views import FeedFilter, FeedPage
 from services.crm_sync.connectors.interface import OutcomeUnknown
 from services.crm_sync.store import Store
 from services.runtime.effects import Away, Refused, Transient, Unavailable

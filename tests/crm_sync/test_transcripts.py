@@ -10,8 +10,8 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from schemas import topics
 from schemas.topics import Topic
-from services.crm_sync.connectors.embedded import EmbeddedCrm
-from services.crm_sync.connectors.embedded_views import FeedFilter
+from services.crm_sync.connectors.embedded.connector import EmbeddedCrm
+from services.crm_sync.connectors.embedded.views import FeedFilter
 from services.crm_sync.transcripts import Transcripts
 from services.local.topics import ensure_topics
 from services.runtime.connection import KafkaSettings

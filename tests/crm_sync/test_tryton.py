@@ -15,8 +15,8 @@ from starlette.routing import Route
 
 from schemas.outcomes import CrmRecord
 from services.crm_sync.connectors.interface import LOGIN_REFUSED, OutcomeUnknown
-from services.crm_sync.connectors.tryton import TrytonCrm
-from services.crm_sync.connectors.tryton_rpc import LOGIN_PAUSE_S, NotTaken, TrytonAccount, TrytonRpc
+from services.crm_sync.connectors.tryton.connector import TrytonCrm
+from services.crm_sync.connectors.tryton.rpc import LOGIN_PAUSE_S, NotTaken, TrytonAccount, TrytonRpc
 from services.runtime.effects import EffectFailure, Refused, Transient, Unavailable
 from tests.crm_sync.vendors.serving import Serving
 

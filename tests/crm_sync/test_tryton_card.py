@@ -5,9 +5,9 @@ from typing import Any, cast
 import pytest
 
 from schemas.events import Layouts
-from services.crm_sync.connectors import tryton_card
-from services.crm_sync.connectors.tryton_rpc import TrytonRpc
-from services.crm_sync.connectors.tryton_values import moment_ms, text_of
+from services.crm_sync.connectors.tryton import cards
+from services.crm_sync.connectors.tryton.rpc import TrytonRpc
+from services.crm_sync.connectors.tryton.values import moment_ms, text_of
 
 DATE = {"__class__": "date", "year": 2026, "month": 11, "day": 1}
 MOMENT = {
@@ -34,7 +34,7 @@ class Dictionary:
         ]
 
 
-async def known() -> tryton_card.Columns:
+async def known() -> cards.Columns:
     dictionary = Dictionary(
         ("party.party", "tier", "Tier", "selection", "loyalty"),
         ("party.party", "guide", "Guide", "many2one", "travel"),
@@ -46,7 +46,7 @@ async def known() -> tryton_card.Columns:
         ("sale.opportunity", "employee", "Employee", "many2one", "sale_opportunity"),
         ("sale.opportunity", "budget", "Budget", "numeric", "travel"),
     )
-    return await tryton_card.columns(cast("TrytonRpc", dictionary))
+    return await cards.columns(cast("TrytonRpc", dictionary))
 
 
 async def test_what_other_modules_add_is_custom_and_only_what_a_line_can_show() -> None:
@@ -67,9 +67,7 @@ async def test_what_other_modules_add_is_custom_and_only_what_a_line_can_show() 
 
 
 async def test_custom_fields_are_read_and_shown_as_laid_out() -> None:
-    layout = tryton_card.Layout(
-        await known(), Layouts(lead=("budget",), person=("tier", "guide", "categories"))
-    )
+    layout = cards.Layout(await known(), Layouts(lead=("budget",), person=("tier", "guide", "categories")))
     assert layout.of_person == ["rec_name", "tier:string", "guide.rec_name", "categories.rec_name"]
     party = {
         "rec_name": "Hanako",

@@ -19,8 +19,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from schemas import codec, topics
 from schemas.topics import Topic
 from services.crm_sync.configuration import Configuration
-from services.crm_sync.connectors.embedded import EmbeddedCrm
-from services.crm_sync.connectors.embedded_views import FeedFilter
+from services.crm_sync.connectors.embedded.connector import EmbeddedCrm
+from services.crm_sync.connectors.embedded.views import FeedFilter
 from services.crm_sync.store import Store
 from services.local.topics import ensure_topics
 from services.runtime.connection import KafkaSettings

@@ -17,8 +17,8 @@ from schemas.decisions import ChatMissed
 from schemas.notices import NoticeReply
 from schemas.topics import ACTIVITIES, DELIVERIES, NOTICES, ROUTING, TRANSCRIPTS
 from schemas.transcripts import TranscriptCompleted
-from services.crm_sync.connectors.embedded import EmbeddedCrm
-from services.crm_sync.connectors.embedded_views import FeedFilter
+from services.crm_sync.connectors.embedded.connector import EmbeddedCrm
+from services.crm_sync.connectors.embedded.views import FeedFilter
 from services.local import sample_day
 from services.local.arrivals import built_in_curve
 from services.local.demo import PACE, TICK_INTERVAL_MS, Outcome, act_out

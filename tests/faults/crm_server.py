@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from schemas.outcomes import CrmRecord
-from services.crm_sync.connectors.embedded import EmbeddedCrm
+from services.crm_sync.connectors.embedded.connector import EmbeddedCrm
 from services.crm_sync.connectors.interface import Connector, OutcomeUnknown, Undeclared
 from services.crm_sync.connectors.records import (
     Capability,

@@ -14,7 +14,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from schemas.outcomes import CrmRecord
-from services.crm_sync.connectors.tryton import NAME as TRYTON
+from services.crm_sync.connectors.tryton.connector import NAME as TRYTON
 from services.crm_sync.connectors.vendor import rehearsal
 from services.crm_sync.connectors.vendor.tape import recording
 from services.crm_sync.settings import CrmSyncSettings

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import SecretStr, TypeAdapter
 
-from services.crm_sync.connectors.tryton_rpc import TrytonAccount, TrytonRpc
+from services.crm_sync.connectors.tryton.rpc import TrytonAccount, TrytonRpc
 from services.local.errors import LocalError
 from services.local.ports import LOOPBACK
 from services.local.tryton.trial import DATABASE, PERSON

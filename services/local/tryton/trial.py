@@ -33,7 +33,7 @@ from schemas.events import (
     Visitor,
     WorkspaceConfigured,
 )
-from services.crm_sync.connectors.tryton import NAME
+from services.crm_sync.connectors.tryton.connector import NAME
 from services.local.errors import LocalError
 from services.local.files import last_words, tail, write_whole
 from services.local.ports import LOOPBACK, demand_free, kept_ports

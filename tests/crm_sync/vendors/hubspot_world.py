@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import SecretStr
 
 from schemas.outcomes import CrmRecord
-from services.crm_sync.connectors.hubspot import HubspotCrm
-from services.crm_sync.connectors.hubspot_api import MARKER, HubspotAccount
-from services.crm_sync.connectors.hubspot_setup import OWN
+from services.crm_sync.connectors.hubspot.api import MARKER, HubspotAccount
+from services.crm_sync.connectors.hubspot.connector import HubspotCrm
+from services.crm_sync.connectors.hubspot.setup import OWN
 from services.crm_sync.connectors.records import CardKind, PersonKind
 from tests.crm_sync.connector_world import ACME, LEAD, OTHER, Office, SeenTicket, World
 from tests.crm_sync.vendors.hubspot_portal import Portal, Row

@@ -11,8 +11,8 @@ from pydantic import SecretStr
 
 from schemas.outcomes import CrmRecord
 from services.crm_sync.connectors.records import CardKind, PersonKind
-from services.crm_sync.connectors.salesforce import NOTE_FROM, SalesforceCrm
-from services.crm_sync.connectors.salesforce_api import SalesforceAccount
+from services.crm_sync.connectors.salesforce.api import SalesforceAccount
+from services.crm_sync.connectors.salesforce.connector import NOTE_FROM, SalesforceCrm
 from services.crm_sync.connectors.vendor.tokens import Tokens
 from tests.crm_sync.connector_world import ACME, LEAD, OTHER, Office, World
 from tests.crm_sync.vendors.salesforce_org import PREFIXES, Org, Row

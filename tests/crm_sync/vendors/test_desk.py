@@ -12,9 +12,9 @@ import pytest
 from pydantic import SecretStr
 from starlette.types import Receive, Scope, Send
 
-from services.crm_sync.connectors.sell import SellCrm
-from services.crm_sync.connectors.sell_api import SellAccount
 from services.crm_sync.connectors.vendor.tokens import Tokens
+from services.crm_sync.connectors.zendesk_sell.api import SellAccount
+from services.crm_sync.connectors.zendesk_sell.connector import SellCrm
 from services.crm_sync.connectors.zoho_desk import NAME, DeskAccount, ZohoDesk, with_desk
 from services.runtime.effects import Refused, Unavailable
 from tests.crm_sync.connector_world import ACME, LEAD, OTHER, TICKET, SeenTicket, World

@@ -10,7 +10,7 @@ import pytest
 
 from schemas.events import Layouts
 from schemas.outcomes import CrmOwner, CrmRecord
-from services.crm_sync.connectors.hubspot import HubspotCrm
+from services.crm_sync.connectors.hubspot.connector import HubspotCrm
 from services.crm_sync.connectors.interface import OutcomeUnknown
 from services.crm_sync.connectors.vendor.rehearsal import rehearse
 from services.crm_sync.connectors.vendor.tape import playing, recording

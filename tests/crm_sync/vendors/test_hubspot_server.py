@@ -8,7 +8,7 @@ import orjson
 import pytest
 from pydantic import SecretStr
 
-from services.crm_sync.connectors.hubspot_api import Desk, HubspotAccount
+from services.crm_sync.connectors.hubspot.api import Desk, HubspotAccount
 from tests.crm_sync.connector_world import ACME
 from tests.crm_sync.vendors.hubspot_world import KEN, TOKENS, Hubspot, hubspot
 

@@ -12,8 +12,8 @@ import pytest
 from schemas.events import Layouts
 from schemas.outcomes import CrmOwner, CrmRecord
 from services.crm_sync.connectors.interface import OutcomeUnknown
-from services.crm_sync.connectors.salesforce import SalesforceCrm
-from services.crm_sync.connectors.salesforce_api import quoted
+from services.crm_sync.connectors.salesforce.api import quoted
+from services.crm_sync.connectors.salesforce.connector import SalesforceCrm
 from services.crm_sync.connectors.vendor.rehearsal import rehearse
 from services.crm_sync.connectors.vendor.tape import playing, recording
 from services.runtime.effects import RETRY_AFTER_MAX_S, EffectFailure, Refused, Transient, Unavailable

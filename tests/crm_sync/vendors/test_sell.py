@@ -13,10 +13,10 @@ from pydantic import SecretStr
 from schemas.events import Layouts
 from schemas.outcomes import CrmOwner, CrmRecord
 from services.crm_sync.connectors.records import CardKind, PersonKind
-from services.crm_sync.connectors.sell import SellCrm
-from services.crm_sync.connectors.sell_api import OAuth, SellAccount
 from services.crm_sync.connectors.vendor.site import PAUSE_S
 from services.crm_sync.connectors.vendor.tokens import Tokens
+from services.crm_sync.connectors.zendesk_sell.api import OAuth, SellAccount
+from services.crm_sync.connectors.zendesk_sell.connector import SellCrm
 from services.runtime.effects import Refused, Unavailable
 from tests.crm_sync.connector_contract import ConnectorContract
 from tests.crm_sync.connector_world import ACME, LEAD, NOTE, OTHER, Office, World, activity

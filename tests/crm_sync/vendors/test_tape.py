@@ -11,11 +11,11 @@ import pytest
 from pydantic import SecretStr
 
 from services.crm_sync.connectors.interface import Connector
-from services.crm_sync.connectors.sell import SellCrm
-from services.crm_sync.connectors.sell_api import OAuth, SellAccount
 from services.crm_sync.connectors.vendor.rehearsal import PLAN, plan, rehearse
 from services.crm_sync.connectors.vendor.tape import Taped, TapeDiffers, playing, recording
 from services.crm_sync.connectors.vendor.tokens import Tokens
+from services.crm_sync.connectors.zendesk_sell.api import OAuth, SellAccount
+from services.crm_sync.connectors.zendesk_sell.connector import SellCrm
 from services.crm_sync.connectors.zoho_desk import ZohoDesk, with_desk
 from services.crm_sync.settings import CrmSyncSettings
 from services.crm_sync.worker import opened_connectors

@@ -22,8 +22,8 @@ from cachetools import TTLCache
 
 from schemas.events import Layouts
 from schemas.outcomes import CrmOwner, CrmRecord
-from services.crm_sync.connectors import hubspot_cards
-from services.crm_sync.connectors.hubspot_api import (
+from services.crm_sync.connectors.hubspot import cards
+from services.crm_sync.connectors.hubspot.api import (
     ALREADY_THERE,
     CONTACTS,
     KEPT_S,
@@ -35,7 +35,7 @@ from services.crm_sync.connectors.hubspot_api import (
     HubspotAccount,
     Record,
 )
-from services.crm_sync.connectors.hubspot_people import (
+from services.crm_sync.connectors.hubspot.people import (
     KINDS,
     contact_with,
     number_of,
@@ -44,7 +44,7 @@ from services.crm_sync.connectors.hubspot_people import (
     record_of,
     standing_of,
 )
-from services.crm_sync.connectors.hubspot_setup import (
+from services.crm_sync.connectors.hubspot.setup import (
     EMAIL,
     LINK,
     NAME,
@@ -112,7 +112,7 @@ class HubspotCrm(Undeclared):
             workspace_id: Desk(account, resolve=resolve, now_s=now_s)
             for workspace_id, account in accounts.items()
         }
-        self._columns: TTLCache[str, hubspot_cards.Columns] = TTLCache(ACCOUNTS_MAX, KEPT_S, timer=now_s)
+        self._columns: TTLCache[str, cards.Columns] = TTLCache(ACCOUNTS_MAX, KEPT_S, timer=now_s)
 
     @property
     def declared(self) -> Declaration:
@@ -252,19 +252,19 @@ class HubspotCrm(Undeclared):
     async def read_card(self, record: CrmRecord, *, layouts: Layouts, workspace_id: str) -> Card:
         """Return the contact, or the deal with its contact, and the company."""
         desk = self._desk(workspace_id)
-        layout = hubspot_cards.laid_out(await self._card_columns(workspace_id), layouts)
+        layout = cards.laid_out(await self._card_columns(workspace_id), layouts)
         record_id = number_of(record)
-        there = await hubspot_cards.read(desk, KINDS[record.type], record_id, layout)
+        there = await cards.read(desk, KINDS[record.type], record_id, layout)
         if there is None:
             raise Refused(RECORD_GONE)
         standing, sections = there
         owner = await owner_of(desk, standing)
         return Card(record_of(desk, record.type, standing.id), sections, owner)
 
-    async def _card_columns(self, workspace_id: str) -> hubspot_cards.Columns:
+    async def _card_columns(self, workspace_id: str) -> cards.Columns:
         known = self._columns.get(workspace_id)
         if known is None:
-            known = self._columns[workspace_id] = await hubspot_cards.columns(self._desk(workspace_id))
+            known = self._columns[workspace_id] = await cards.columns(self._desk(workspace_id))
         return known
 
     # ------------------------------------------------------------ inside

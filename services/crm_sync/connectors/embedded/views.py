@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.crm_sync.connectors.embedded_database import EmbeddedDatabase
-from services.crm_sync.connectors.embedded_tables import ActivityRow, PersonRow, StaffRow, TicketRow
+from services.crm_sync.connectors.embedded.database import EmbeddedDatabase
+from services.crm_sync.connectors.embedded.tables import ActivityRow, PersonRow, StaffRow, TicketRow
 from services.crm_sync.connectors.records import Staff
 
 ITEMS_MAX = 500

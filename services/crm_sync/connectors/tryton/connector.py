@@ -20,7 +20,6 @@ from cachetools import TTLCache
 from schemas.events import Layouts
 from schemas.outcomes import CrmOwner, CrmRecord
 from services.crm_sync.addresses import email_key, spellings
-from services.crm_sync.connectors import tryton_card
 from services.crm_sync.connectors.interface import RECORD_GONE, TEXT_TOO_LONG, Undeclared
 from services.crm_sync.connectors.records import (
     Card,
@@ -35,8 +34,9 @@ from services.crm_sync.connectors.records import (
     Person,
     PersonKind,
 )
-from services.crm_sync.connectors.tryton_rpc import NotTaken, TrytonAccount, TrytonRpc
-from services.crm_sync.connectors.tryton_values import OWNER, moment_ms, owner_of
+from services.crm_sync.connectors.tryton import cards
+from services.crm_sync.connectors.tryton.rpc import NotTaken, TrytonAccount, TrytonRpc
+from services.crm_sync.connectors.tryton.values import OWNER, moment_ms, owner_of
 from services.runtime.effects import Refused, Transient
 
 NAME = "tryton"
@@ -74,7 +74,7 @@ class TrytonCrm(Undeclared):
         self._owners: TTLCache[tuple[str, str], tuple[int, CrmOwner]] = TTLCache(
             KEPT_MAX, KEPT_S, timer=now_s
         )
-        self._columns: TTLCache[str, tryton_card.Columns] = TTLCache(KEPT_MAX, KEPT_S, timer=now_s)
+        self._columns: TTLCache[str, cards.Columns] = TTLCache(KEPT_MAX, KEPT_S, timer=now_s)
 
     @property
     def declared(self) -> Declaration:
@@ -215,17 +215,17 @@ class TrytonCrm(Undeclared):
     async def read_card(self, record: CrmRecord, *, layouts: Layouts, workspace_id: str) -> Card:
         """Return the lead or deal with its party, or the party alone."""
         record = await self._standing(record, workspace_id=workspace_id)
-        layout = tryton_card.Layout(await self._card_columns(workspace_id=workspace_id), layouts)
+        layout = cards.Layout(await self._card_columns(workspace_id=workspace_id), layouts)
         if MODELS[record.type] == OPPORTUNITY:
             one = await self._read(record, [*layout.of_lead, *OWNER], workspace_id=workspace_id)
             return Card(record, layout.lead(one), owner_of(one))
         one = await self._read(record, layout.of_person, workspace_id=workspace_id)
         return Card(record, layout.person(one), await self._owner(record, workspace_id=workspace_id))
 
-    async def _card_columns(self, *, workspace_id: str) -> tryton_card.Columns:
+    async def _card_columns(self, *, workspace_id: str) -> cards.Columns:
         known = self._columns.get(workspace_id)
         if known is None:
-            known = await tryton_card.columns(self._of(workspace_id))
+            known = await cards.columns(self._of(workspace_id))
             self._columns[workspace_id] = known
         return known
 

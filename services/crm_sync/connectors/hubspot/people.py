@@ -9,7 +9,7 @@ from datetime import datetime
 
 from schemas.outcomes import CrmOwner, CrmRecord
 from services.crm_sync.addresses import spellings
-from services.crm_sync.connectors.hubspot_api import CONTACTS, DEALS, OWNER, Desk, Owner, Record
+from services.crm_sync.connectors.hubspot.api import CONTACTS, DEALS, OWNER, Desk, Owner, Record
 from services.crm_sync.connectors.interface import RECORD_GONE
 from services.crm_sync.connectors.records import Person
 from services.runtime.effects import Refused

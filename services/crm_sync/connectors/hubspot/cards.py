@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from schemas.events import Layouts
-from services.crm_sync.connectors.hubspot_api import (
+from services.crm_sync.connectors.hubspot.api import (
     COMPANIES,
     CONTACTS,
     DEALS,
@@ -21,7 +21,7 @@ from services.crm_sync.connectors.hubspot_api import (
     Property,
     Record,
 )
-from services.crm_sync.connectors.hubspot_setup import OWN
+from services.crm_sync.connectors.hubspot.setup import OWN
 from services.crm_sync.connectors.records import CardKind, Field, Section, Shown
 
 STANDARD: Mapping[str, tuple[str, ...]] = {

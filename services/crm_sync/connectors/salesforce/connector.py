@@ -19,7 +19,6 @@ from cachetools import TTLCache
 from schemas.events import Layouts
 from schemas.outcomes import CrmOwner, CrmRecord
 from services.crm_sync.addresses import spellings
-from services.crm_sync.connectors import salesforce_cards
 from services.crm_sync.connectors.interface import RECORD_GONE, TEXT_TOO_LONG, Undeclared
 from services.crm_sync.connectors.records import (
     Card,
@@ -34,7 +33,8 @@ from services.crm_sync.connectors.records import (
     Person,
     PersonKind,
 )
-from services.crm_sync.connectors.salesforce_api import (
+from services.crm_sync.connectors.salesforce import cards
+from services.crm_sync.connectors.salesforce.api import (
     ALREADY_THERE,
     BAD_REFERENCE,
     CONTACT,
@@ -94,7 +94,7 @@ class SalesforceCrm(Undeclared):
     ) -> None:
         self._orgs = {one: Org(account, kept=kept, resolve=resolve) for one, account in accounts.items()}
         self._owners: TTLCache[tuple[str, str], CrmOwner] = TTLCache(KEPT_MAX, KEPT_S, timer=now_s)
-        self._columns: TTLCache[str, salesforce_cards.Columns] = TTLCache(KEPT_MAX, KEPT_S, timer=now_s)
+        self._columns: TTLCache[str, cards.Columns] = TTLCache(KEPT_MAX, KEPT_S, timer=now_s)
 
     @property
     def declared(self) -> Declaration:
@@ -215,19 +215,19 @@ class SalesforceCrm(Undeclared):
         """Return the lead, the contact or the opportunity with its first contact, and their account."""
         org = self._org(workspace_id)
         layout = (await self._card_columns(workspace_id)).laid_out(layouts)
-        there = await salesforce_cards.read(org, KINDS.get(record.type, ""), _id(record), layout)
+        there = await cards.read(org, KINDS.get(record.type, ""), _id(record), layout)
         if there is None:
             record = replace(record, id=(await self._standing(org, record)).id)
-            there = await salesforce_cards.read(org, KINDS[record.type], record.id, layout)
+            there = await cards.read(org, KINDS[record.type], record.id, layout)
         if there is None:
             raise Refused(RECORD_GONE)
         owner, sections = there
         return Card(_record(org, record.type, record.id), sections, owner)
 
-    async def _card_columns(self, workspace_id: str) -> salesforce_cards.Columns:
+    async def _card_columns(self, workspace_id: str) -> cards.Columns:
         known = self._columns.get(workspace_id)
         if known is None:
-            known = self._columns[workspace_id] = await salesforce_cards.columns(self._org(workspace_id))
+            known = self._columns[workspace_id] = await cards.columns(self._org(workspace_id))
         return known
 
     # ------------------------------------------------------------ inside

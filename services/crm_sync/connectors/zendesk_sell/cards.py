@@ -10,8 +10,8 @@ from typing import Any
 from schemas.events import Layouts
 from schemas.outcomes import CrmOwner, CrmRecord
 from services.crm_sync.connectors.records import Card, CardKind, Field, Section, Shown
-from services.crm_sync.connectors.sell_api import RECORD, Record, Sell
-from services.crm_sync.connectors.sell_lists import SellLists
+from services.crm_sync.connectors.zendesk_sell.api import RECORD, Record, Sell
+from services.crm_sync.connectors.zendesk_sell.lists import SellLists
 
 OWNER, SOURCE, STAGE = "owner_id", "source_id", "stage_id"
 _REACH = {"email": "Email", "phone": "Work phone", "mobile": "Mobile phone"}

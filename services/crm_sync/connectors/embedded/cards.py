@@ -10,8 +10,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from schemas.events import Layouts
-from services.crm_sync.connectors.embedded_database import people_with
-from services.crm_sync.connectors.embedded_tables import (
+from services.crm_sync.connectors.embedded.database import people_with
+from services.crm_sync.connectors.embedded.tables import (
     CompanyRow,
     CustomFieldRow,
     CustomValueRow,

@@ -10,8 +10,8 @@ from typing import Any
 
 from schemas.events import Layouts
 from services.crm_sync.connectors.records import CardKind, Field, Section, Shown
-from services.crm_sync.connectors.tryton_rpc import TrytonRpc
-from services.crm_sync.connectors.tryton_values import text_of
+from services.crm_sync.connectors.tryton.rpc import TrytonRpc
+from services.crm_sync.connectors.tryton.values import text_of
 
 MODELS: Mapping[CardKind, str] = {"lead": "sale.opportunity", "person": "party.party"}
 STANDARD: Mapping[CardKind, Sequence[str]] = {

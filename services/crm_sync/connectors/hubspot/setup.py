@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from services.crm_sync.connectors.hubspot_api import (
+from services.crm_sync.connectors.hubspot.api import (
     ALREADY_THERE,
     CONTACTS,
     MARKER,

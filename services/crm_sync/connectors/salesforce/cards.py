@@ -14,7 +14,7 @@ from typing import Any
 from schemas.events import Layouts
 from schemas.outcomes import CrmOwner
 from services.crm_sync.connectors.records import CardKind, Field, Section, Shown
-from services.crm_sync.connectors.salesforce_api import (
+from services.crm_sync.connectors.salesforce.api import (
     ACCOUNT,
     CONTACT,
     LEAD,

@@ -13,7 +13,7 @@ from sqlalchemy.orm import aliased
 
 from schemas.outcomes import CrmOwner, CrmRecord
 from services.crm_sync.addresses import usable_address
-from services.crm_sync.connectors.embedded_tables import Base, MergeRow, PersonRow
+from services.crm_sync.connectors.embedded.tables import Base, MergeRow, PersonRow
 from services.crm_sync.connectors.interface import OutcomeUnknown
 from services.crm_sync.connectors.requests import sending
 from services.runtime.database import make_tables, open_async

@@ -14,16 +14,16 @@ from schemas.envelope import from_ms
 from schemas.events import Layouts
 from schemas.outcomes import CrmRecord
 from services.crm_sync.addresses import email_key
-from services.crm_sync.connectors import embedded_cards
-from services.crm_sync.connectors.embedded_database import (
+from services.crm_sync.connectors.embedded import cards
+from services.crm_sync.connectors.embedded.database import (
     PEOPLE_FOUND_MAX,
     owner_of,
     people_with,
     person_of,
 )
-from services.crm_sync.connectors.embedded_people import NAME_CHARS_MAX, EmbeddedPeople
-from services.crm_sync.connectors.embedded_tables import ActivityRow, PersonRow, StaffRow, TicketRow
-from services.crm_sync.connectors.embedded_views import ITEMS_MAX, EmbeddedViews
+from services.crm_sync.connectors.embedded.people import NAME_CHARS_MAX, EmbeddedPeople
+from services.crm_sync.connectors.embedded.tables import ActivityRow, PersonRow, StaffRow, TicketRow
+from services.crm_sync.connectors.embedded.views import ITEMS_MAX, EmbeddedViews
 from services.crm_sync.connectors.interface import RECORD_GONE, TEXT_TOO_LONG
 from services.crm_sync.connectors.records import (
     Card,
@@ -190,7 +190,7 @@ class EmbeddedCrm(EmbeddedPeople, EmbeddedViews):
     async def card_fields(self, *, workspace_id: str) -> Mapping[CardKind, Sequence[Field]]:
         """Return the fields a card can show."""
         async with self.reading() as session:
-            return await embedded_cards.card_fields(session, workspace_id=workspace_id)
+            return await cards.card_fields(session, workspace_id=workspace_id)
 
     async def read_card(self, record: CrmRecord, *, layouts: Layouts, workspace_id: str) -> Card:
         """Return what is known of a person."""
@@ -198,9 +198,7 @@ class EmbeddedCrm(EmbeddedPeople, EmbeddedViews):
             person = await person_of(session, record, workspace_id=workspace_id)
             if person is None:
                 raise Refused(RECORD_GONE)
-            sections = await embedded_cards.sections(
-                session, person, layouts=layouts, workspace_id=workspace_id
-            )
+            sections = await cards.sections(session, person, layouts=layouts, workspace_id=workspace_id)
             return Card(_record(person), sections, owner_of(person))
 
     async def _entered(self, row: ActivityRow, *, to: CrmRecord) -> Found:

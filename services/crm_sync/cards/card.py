@@ -17,8 +17,8 @@ from schemas.outcomes import CrmOwner, CrmRecord
 from schemas.types import CrmRight
 from services.crm_sync import core
 from services.crm_sync.addresses import email_key, usable_address
-from services.crm_sync.answers import Answers, Known
-from services.crm_sync.archive import ChatVisitor
+from services.crm_sync.cards.answers import Answers, Known
+from services.crm_sync.cards.archive import ChatVisitor
 from services.crm_sync.connectors.records import (
     Capability,
     CardKind,

@@ -10,8 +10,8 @@ from sqlalchemy.exc import IntegrityError
 
 from schemas.outcomes import CrmRecord
 from services.crm_sync.addresses import email_key
-from services.crm_sync.connectors.embedded_database import EmbeddedDatabase, owner_of, person_of
-from services.crm_sync.connectors.embedded_tables import (
+from services.crm_sync.connectors.embedded.database import EmbeddedDatabase, owner_of, person_of
+from services.crm_sync.connectors.embedded.tables import (
     ActivityRow,
     CompanyRow,
     CustomFieldRow,

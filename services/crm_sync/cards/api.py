@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute
 
 from schemas.types import Id
-from services.crm_sync.archive import Archive
-from services.crm_sync.card import Cards, CrmCard, CrmFields
+from services.crm_sync.cards.archive import Archive
+from services.crm_sync.cards.card import Cards, CrmCard, CrmFields
 from services.runtime.api import api_routes, asked_of
 from services.runtime.effects import Away, Transient
 from services.runtime.failures import WorkerFailed

@@ -9,7 +9,7 @@ from typing import Literal
 
 from cachetools import TTLCache
 
-from services.crm_sync.connectors.sell_api import MANY_NAMED, NAMED, Named, Sell
+from services.crm_sync.connectors.zendesk_sell.api import MANY_NAMED, NAMED, Named, Sell
 from services.runtime.effects import Refused
 
 Things = Mapping[int, Named]

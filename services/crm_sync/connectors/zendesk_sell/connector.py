@@ -31,7 +31,9 @@ from services.crm_sync.connectors.records import (
     Person,
     PersonKind,
 )
-from services.crm_sync.connectors.sell_api import (
+from services.crm_sync.connectors.vendor.logins import Kept
+from services.crm_sync.connectors.vendor.site import refused_field
+from services.crm_sync.connectors.zendesk_sell.api import (
     NOTE,
     NOTES,
     PAGE_MAX,
@@ -41,10 +43,8 @@ from services.crm_sync.connectors.sell_api import (
     Sell,
     SellAccount,
 )
-from services.crm_sync.connectors.sell_card import SellCards, full_owner
-from services.crm_sync.connectors.sell_lists import SellLists
-from services.crm_sync.connectors.vendor.logins import Kept
-from services.crm_sync.connectors.vendor.site import refused_field
+from services.crm_sync.connectors.zendesk_sell.cards import SellCards, full_owner
+from services.crm_sync.connectors.zendesk_sell.lists import SellLists
 from services.runtime.effects import Refused
 
 NAME = "zendesk_sell"

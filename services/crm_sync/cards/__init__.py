@@ -1,0 +1,1 @@
+"""What a CRM knows of a chat's visitor, for agents."""

@@ -1,0 +1,1 @@
+"""Zendesk Sell, by its API v2."""

@@ -49,6 +49,8 @@ MODULES = {
 LINES = [(each.name, line) for each in PRINCIPALS if each.name in MODULES for line in each.permissions()]
 FRONTEND = "chat-frontend"
 LIMIT_S = 40.0
+STILL_S = 15.0
+"""A round takes a third of this where nothing is missing."""
 REFUSED = b"uthori"
 """In what aiokafka and we say: not authorized to read, TopicAuthorizationFailedError."""
 POLL_S = 0.1
@@ -234,7 +236,7 @@ async def opened(kafka: Secured, folder: Path) -> AsyncIterator[Office]:
 
 
 async def test_each_line_is_needed_and_all_together_are_enough(kafka: Secured, tmp_path: Path) -> None:
-    unexplained: list[str] = []
+    needless: list[str] = []
     async with opened(kafka, tmp_path) as office:
         await office.complete(await office.round())
         for user, line in LINES:
@@ -254,20 +256,23 @@ async def test_each_line_is_needed_and_all_together_are_enough(kafka: Secured, t
             sys.stdout.write(
                 f"{user:16} {line.operation:5} {line.kind:16} {line.name:32} {verdict} ({took_s:.1f} s)\n"
             )
-            if verdict not in ("ended", "waited"):
-                unexplained.append(f"{user} {line}: {verdict}")
-    assert not unexplained
+            if verdict == "worked":
+                needless.append(f"{user} {line}")
+    assert not needless
 
 
 async def watched(office: Office, program: Program, workspace: str, *, log_bytes: int) -> str:
-    """What a service does that lacks a permission: it ends or waits, and in both cases its log says who refuses."""
-    until_s = time.monotonic() + LIMIT_S
+    """What a service does that lacks a permission: it ends or waits and its log says who refuses, or it stands still.
+
+    Kafka hides a topic from who may not read it; the transcript worker waits a minute for topics that are missing.
+    """
+    until_s = time.monotonic() + STILL_S
     while time.monotonic() < until_s:
         if not await office.missing(workspace):
             return "worked"
         if REFUSED in program.log.read_bytes()[log_bytes:]:
             return "waited" if program.running else "ended"
-    return "said nothing"
+    return "stood still"
 
 
 async def test_a_frontend_writes_events_and_reads_decisions_and_nothing_else(kafka: Secured) -> None:

@@ -92,7 +92,8 @@ class KafkaLog:
             await admin.close()
         missing = ", ".join(sorted(set(self._topics) - known))
         raise WorkerFailed(
-            f"The archive reads {missing}, which Kafka does not have: create the topics first."
+            f"The archive reads {missing}, which Kafka does not have, or does not show to this user: create the topics, or allow "
+            "them (`chat-routing acls`)."
         )
 
     async def seek(self, offsets: Mapping[Partition, int]) -> None:

@@ -16,6 +16,7 @@ from services.crm_sync.connectors.records import Declaration, Found, NewTicket
 from services.crm_sync.connectors.rich_text import as_html
 from services.crm_sync.connectors.vendor.grants import Grant
 from services.crm_sync.connectors.vendor.logins import Kept, Renewed
+from services.crm_sync.connectors.vendor.opened import Opened
 from services.crm_sync.connectors.vendor.site import Failed, Site, refused_field
 from services.runtime.effects import EffectFailure, Refused, Unavailable
 
@@ -88,22 +89,21 @@ class ZohoDesk:
 
     def __init__(self, accounts: Mapping[str, DeskAccount], *, kept: Kept) -> None:
         self._accounts = accounts
-        self._sites = {workspace_id: _site(account, kept) for workspace_id, account in accounts.items()}
+        self._sites = Opened({one: _site(account, kept) for one, account in accounts.items()})
 
     async def close(self) -> None:
         """Close the connections of all accounts."""
-        for site in self._sites.values():
-            await site.close()
+        await self._sites.close()
 
     async def create(self, ticket: NewTicket, *, marker: str, workspace_id: str) -> Found:
         """Create a ticket."""
-        account = self._of(workspace_id)
+        site, account = self._sites.of(workspace_id), self._accounts[workspace_id]
         reached = {"email": ticket.email, "phone": ticket.phone}
         known = {name: value for name, value in reached.items() if value is not None}
         own = {account.reference_field: marker, account.type_field: ticket.type}
         if ticket.tag is not None:
             own[account.tag_field] = ticket.tag[:CUSTOM_MAX]
-        made = await self._sites[workspace_id].write(
+        made = await site.write(
             "POST",
             f"/api/{account.api_version}/tickets",
             _TICKET,
@@ -121,8 +121,8 @@ class ZohoDesk:
 
     async def find(self, marker: str, *, workspace_id: str) -> Found | None:
         """Return the ticket with this marker."""
-        account = self._of(workspace_id)
-        found = await self._sites[workspace_id].read(
+        site, account = self._sites.of(workspace_id), self._accounts[workspace_id]
+        found = await site.read(
             "GET",
             f"/api/{account.api_version}/tickets/search",
             _FOUND,
@@ -133,12 +133,6 @@ class ZohoDesk:
             },
         )
         return None if found is None or not found.data else Found(_record(found.data[0]))
-
-    def _of(self, workspace_id: str) -> DeskAccount:
-        account = self._accounts.get(workspace_id)
-        if account is None:
-            raise Refused("no_account")
-        return account
 
 
 def _record(ticket: _Ticket) -> CrmRecord:

@@ -225,6 +225,10 @@ class Desk:
             resolve=resolve,
         )
 
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.site.close()
+
     def path(self, area: Area, *parts: str) -> str:
         """Return a path of this account's version: `/crm/objects/2026-03/…`, or `/crm/v3/objects/…` as it was before the dates."""
         version = self.account.api_version

@@ -70,6 +70,7 @@ from services.crm_sync.connectors.records import (
     Person,
 )
 from services.crm_sync.connectors.rich_text import as_html
+from services.crm_sync.connectors.vendor.opened import Opened
 from services.crm_sync.connectors.vendor.reach import Resolve
 from services.runtime.effects import Refused, Transient
 from services.runtime.wall_clock import now_ms
@@ -108,10 +109,9 @@ class HubspotCrm(Undeclared):
         resolve: Resolve | None = None,
         now_s: Callable[[], float] = monotonic,
     ) -> None:
-        self._desks = {
-            workspace_id: Desk(account, resolve=resolve, now_s=now_s)
-            for workspace_id, account in accounts.items()
-        }
+        self._desks = Opened(
+            {one: Desk(account, resolve=resolve, now_s=now_s) for one, account in accounts.items()}
+        )
         self._columns: TTLCache[str, cards.Columns] = TTLCache(ACCOUNTS_MAX, KEPT_S, timer=now_s)
 
     @property
@@ -121,14 +121,15 @@ class HubspotCrm(Undeclared):
 
     async def close(self) -> None:
         """Close the connections of all accounts."""
-        for desk in self._desks.values():
-            await desk.site.close()
+        await self._desks.close()
 
     # ------------------------------------------------------------ who is there
 
     async def find_people(self, email: str, *, workspace_id: str) -> Sequence[Person]:
         """Return the contact with this address, among its further ones too, and the deals of that contact."""
-        return await people_with(self._desk(workspace_id), email, people_max=DECLARED.limits.people_found_max)
+        return await people_with(
+            self._desks.of(workspace_id), email, people_max=DECLARED.limits.people_found_max
+        )
 
     async def find_marker(
         self,
@@ -138,7 +139,7 @@ class HubspotCrm(Undeclared):
         on: Sequence[CrmRecord] = (),  # noqa: ARG002  # a marker is found wherever it is
     ) -> Found | None:
         """Return the note, contact or ticket that carries this marker."""
-        desk = self._desk(workspace_id)
+        desk = self._desks.of(workspace_id)
         for record_type, kind in (("note", NOTES), ("contact", CONTACTS), ("ticket", TICKETS)):
             await prepare(desk, kind)
             links = KINDS.values() if kind == NOTES else ()
@@ -152,7 +153,7 @@ class HubspotCrm(Undeclared):
 
     async def create_lead(self, lead: NewLead, *, marker: str, workspace_id: str) -> Found:
         """Create a contact in the stage `lead`, or return the one that has the marker or the address."""
-        desk = self._desk(workspace_id)
+        desk = self._desks.of(workspace_id)
         properties = {
             "email": lead.email,
             "firstname": lead.name,  # whole: nobody can tell which part of it is which
@@ -177,7 +178,7 @@ class HubspotCrm(Undeclared):
     ) -> Found:
         """Add a conversation to a timeline as a note, at its end."""
         _check(activity.text)
-        desk = self._desk(workspace_id)
+        desk = self._desks.of(workspace_id)
         properties = {
             "hs_timestamp": activity.ended_at,
             "hs_note_body": f"<strong>{as_html(activity.title)}</strong><br>{as_html(activity.text)}",
@@ -189,7 +190,7 @@ class HubspotCrm(Undeclared):
     async def add_note(self, note: NewNote, *, to: CrmRecord, marker: str, workspace_id: str) -> Found:
         """Add an agent's note to a timeline; the owner of the record comes back, who is told by others."""
         _check(note.text)
-        desk = self._desk(workspace_id)
+        desk = self._desks.of(workspace_id)
         standing = await standing_of(desk, to, properties=("hubspot_owner_id",))
         properties = {
             "hs_timestamp": datetime.fromtimestamp(now_ms() / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -203,7 +204,7 @@ class HubspotCrm(Undeclared):
     async def create_ticket(self, ticket: NewTicket, *, marker: str, workspace_id: str) -> Found:
         """Create a ticket, tied to the person if they are still there."""
         _check(ticket.text)
-        desk = self._desk(workspace_id)
+        desk = self._desks.of(workspace_id)
         properties = {
             "subject": ticket.title,
             "content": ticket.text,
@@ -230,7 +231,7 @@ class HubspotCrm(Undeclared):
 
     async def set_phone(self, phone: str, *, of: CrmRecord, workspace_id: str) -> Found:
         """Set the phone number of a contact, or of the first contact of a deal."""
-        desk = self._desk(workspace_id)
+        desk = self._desks.of(workspace_id)
         number = contact = number_of(of)
         if of.type == "deal":
             deal = await standing_of(desk, of, links=(CONTACTS,))
@@ -251,7 +252,7 @@ class HubspotCrm(Undeclared):
 
     async def read_card(self, record: CrmRecord, *, layouts: Layouts, workspace_id: str) -> Card:
         """Return the contact, or the deal with its contact, and the company."""
-        desk = self._desk(workspace_id)
+        desk = self._desks.of(workspace_id)
         layout = cards.laid_out(await self._card_columns(workspace_id), layouts)
         record_id = number_of(record)
         there = await cards.read(desk, KINDS[record.type], record_id, layout)
@@ -264,16 +265,10 @@ class HubspotCrm(Undeclared):
     async def _card_columns(self, workspace_id: str) -> cards.Columns:
         known = self._columns.get(workspace_id)
         if known is None:
-            known = self._columns[workspace_id] = await cards.columns(self._desk(workspace_id))
+            known = self._columns[workspace_id] = await cards.columns(self._desks.of(workspace_id))
         return known
 
     # ------------------------------------------------------------ inside
-
-    def _desk(self, workspace_id: str) -> Desk:
-        desk = self._desks.get(workspace_id)
-        if desk is None:
-            raise Refused("no_account")
-        return desk
 
     async def _attach(
         self, desk: Desk, kind: str, properties: Mapping[str, str | None], *, to: CrmRecord, marker: str

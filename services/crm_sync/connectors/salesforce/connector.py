@@ -52,6 +52,7 @@ from services.crm_sync.connectors.salesforce.api import (
     within,
 )
 from services.crm_sync.connectors.vendor.logins import Kept
+from services.crm_sync.connectors.vendor.opened import Opened
 from services.crm_sync.connectors.vendor.reach import Resolve
 from services.runtime.effects import Refused, Transient
 from services.runtime.wall_clock import now_ms
@@ -92,7 +93,9 @@ class SalesforceCrm(Undeclared):
         resolve: Resolve | None = None,
         now_s: Callable[[], float] = monotonic,
     ) -> None:
-        self._orgs = {one: Org(account, kept=kept, resolve=resolve) for one, account in accounts.items()}
+        self._orgs = Opened(
+            {one: Org(account, kept=kept, resolve=resolve) for one, account in accounts.items()}
+        )
         self._owners: TTLCache[tuple[str, str], CrmOwner] = TTLCache(KEPT_MAX, KEPT_S, timer=now_s)
         self._columns: TTLCache[str, cards.Columns] = TTLCache(KEPT_MAX, KEPT_S, timer=now_s)
 
@@ -103,14 +106,13 @@ class SalesforceCrm(Undeclared):
 
     async def close(self) -> None:
         """Close the connections of all accounts."""
-        for org in self._orgs.values():
-            await org.close()
+        await self._orgs.close()
 
     # ------------------------------------------------------------ who is there
 
     async def find_people(self, email: str, *, workspace_id: str) -> Sequence[Person]:
         """Return leads and contacts with this address, and the contacts' opportunities, in one request."""
-        org = self._org(workspace_id)
+        org = self._orgs.of(workspace_id)
         spelt = " OR ".join(f"Email = {quoted(one)}" for one in spellings(email))
         newest = f"ORDER BY CreatedDate DESC LIMIT {DECLARED.limits.people_found_max}"
         deal = ", ".join(f"Opportunity.{one}" for one in f"{_OWNED}, IsClosed".split(", "))
@@ -134,7 +136,7 @@ class SalesforceCrm(Undeclared):
         on: Sequence[CrmRecord] = (),  # noqa: ARG002  # a marker is found wherever it is
     ) -> Found | None:
         """Return the lead or the task that carries this marker."""
-        org = self._org(workspace_id)
+        org = self._orgs.of(workspace_id)
         carries = f"{org.account.marker_field} = {quoted(marker)}"
         leads, tasks = await org.query(
             select(_OWNED, LEAD, carries), select("Id, WhoId, WhatId", TASK, carries)
@@ -152,7 +154,7 @@ class SalesforceCrm(Undeclared):
 
     async def create_lead(self, lead: NewLead, *, marker: str, workspace_id: str) -> Found:
         """Create a lead, or return the one with this marker."""
-        org = self._org(workspace_id)
+        org = self._orgs.of(workspace_id)
         owner = None if lead.owner_id is None else await self._owner(org, lead.owner_id, workspace_id)
         fields = {
             "LastName": lead.name,
@@ -173,13 +175,13 @@ class SalesforceCrm(Undeclared):
         self, activity: NewActivity, *, to: CrmRecord, marker: str, workspace_id: str
     ) -> Found:
         """Add a conversation as a task that is done."""
-        org = self._org(workspace_id)
+        org = self._orgs.of(workspace_id)
         fields = _task(activity.title, activity.text, day=activity.ended_at[:10])
         return await self._attach(org, fields, to=to, marker=marker, workspace_id=workspace_id)
 
     async def add_note(self, note: NewNote, *, to: CrmRecord, marker: str, workspace_id: str) -> Found:
         """Add an agent's note as a task that is done; the owner of the record comes back, who is told by others."""
-        org = self._org(workspace_id)
+        org = self._orgs.of(workspace_id)
         standing = await self._standing(org, to)
         today = datetime.fromtimestamp(now_ms() / 1000, UTC).date().isoformat()
         fields = _task(f"{NOTE_FROM}{note.author.name}", note.text, day=today)
@@ -189,7 +191,7 @@ class SalesforceCrm(Undeclared):
 
     async def set_phone(self, phone: str, *, of: CrmRecord, workspace_id: str) -> Found:
         """Set the phone number of a lead or contact, or of the first contact of an opportunity."""
-        org = self._org(workspace_id)
+        org = self._orgs.of(workspace_id)
         kind, record_id = KINDS.get(of.type, ""), _id(of)
         if kind == OPPORTUNITY:
             which = f"OpportunityId = {quoted(record_id)} ORDER BY IsPrimary DESC LIMIT 1"
@@ -213,7 +215,7 @@ class SalesforceCrm(Undeclared):
 
     async def read_card(self, record: CrmRecord, *, layouts: Layouts, workspace_id: str) -> Card:
         """Return the lead, the contact or the opportunity with its first contact, and their account."""
-        org = self._org(workspace_id)
+        org = self._orgs.of(workspace_id)
         layout = (await self._card_columns(workspace_id)).laid_out(layouts)
         there = await cards.read(org, KINDS.get(record.type, ""), _id(record), layout)
         if there is None:
@@ -227,16 +229,10 @@ class SalesforceCrm(Undeclared):
     async def _card_columns(self, workspace_id: str) -> cards.Columns:
         known = self._columns.get(workspace_id)
         if known is None:
-            known = self._columns[workspace_id] = await cards.columns(self._org(workspace_id))
+            known = self._columns[workspace_id] = await cards.columns(self._orgs.of(workspace_id))
         return known
 
     # ------------------------------------------------------------ inside
-
-    def _org(self, workspace_id: str) -> Org:
-        org = self._orgs.get(workspace_id)
-        if org is None:
-            raise Refused("no_account")
-        return org
 
     async def _owner(self, org: Org, owner_id: str, workspace_id: str) -> CrmOwner:
         known = self._owners.get((workspace_id, owner_id))

@@ -37,6 +37,7 @@ from services.crm_sync.connectors.records import (
 from services.crm_sync.connectors.tryton import cards
 from services.crm_sync.connectors.tryton.rpc import NotTaken, TrytonAccount, TrytonRpc
 from services.crm_sync.connectors.tryton.values import OWNER, moment_ms, owner_of
+from services.crm_sync.connectors.vendor.opened import Opened
 from services.runtime.effects import Refused, Transient
 
 NAME = "tryton"
@@ -70,7 +71,7 @@ class TrytonCrm(Undeclared):
         # Workspaces that name the same account share its session.
         made = {account: TrytonRpc(account, now_s=now_s) for account in accounts.values()}
         self._accounts = accounts
-        self._rpc = {workspace_id: made[account] for workspace_id, account in accounts.items()}
+        self._rpc = Opened({workspace_id: made[account] for workspace_id, account in accounts.items()})
         self._owners: TTLCache[tuple[str, str], tuple[int, CrmOwner]] = TTLCache(
             KEPT_MAX, KEPT_S, timer=now_s
         )
@@ -83,8 +84,7 @@ class TrytonCrm(Undeclared):
 
     async def close(self) -> None:
         """Close the connections of all accounts."""
-        for rpc in set(self._rpc.values()):
-            await rpc.close()
+        await self._rpc.close()
 
     # ------------------------------------------------------------ who is there
 
@@ -96,7 +96,7 @@ class TrytonCrm(Undeclared):
         parties = await self._parties(email, workspace_id=workspace_id)
         if not parties:
             return []
-        opportunities = await self._of(workspace_id).search(
+        opportunities = await self._rpc.of(workspace_id).search(
             OPPORTUNITY,
             [["party", "in", list(parties)]],
             ["party", "state", "create_date", *OWNER],
@@ -127,7 +127,7 @@ class TrytonCrm(Undeclared):
 
         Tryton lets nobody but its administrators search all notes; those of opportunities can be searched through these.
         """
-        rpc = self._of(workspace_id)
+        rpc = self._rpc.of(workspace_id)
         pattern = _pattern(marker)
         opportunities = await rpc.search(
             OPPORTUNITY,
@@ -154,7 +154,7 @@ class TrytonCrm(Undeclared):
 
     async def create_lead(self, lead: NewLead, *, marker: str, workspace_id: str) -> Found:
         """Create a party and its lead. A party that was left without its lead gets it."""
-        rpc = self._of(workspace_id)
+        rpc = self._rpc.of(workspace_id)
         employee, owner = None, None
         if lead.owner_id is not None:
             employee, owner = await self._employee(lead.owner_id, workspace_id=workspace_id)
@@ -195,7 +195,7 @@ class TrytonCrm(Undeclared):
         of_party = one["party."] if way else one
         if of_party is None:
             raise Refused("lead_without_party")
-        rpc = self._of(workspace_id)
+        rpc = self._rpc.of(workspace_id)
         numbers = [each for each in of_party["contact_mechanisms."] if each["type"] in ("phone", "mobile")]
         if not numbers:
             await rpc.create(
@@ -225,17 +225,11 @@ class TrytonCrm(Undeclared):
     async def _card_columns(self, *, workspace_id: str) -> cards.Columns:
         known = self._columns.get(workspace_id)
         if known is None:
-            known = await cards.columns(self._of(workspace_id))
+            known = await cards.columns(self._rpc.of(workspace_id))
             self._columns[workspace_id] = known
         return known
 
     # ------------------------------------------------------------ inside
-
-    def _of(self, workspace_id: str) -> TrytonRpc:
-        rpc = self._rpc.get(workspace_id)
-        if rpc is None:
-            raise Refused("no_account")
-        return rpc
 
     def _record(self, kind: PersonKind, number: int, workspace_id: str) -> CrmRecord:
         account = self._accounts[workspace_id]
@@ -245,7 +239,7 @@ class TrytonCrm(Undeclared):
     async def _parties(self, email: str, *, workspace_id: str) -> dict[int, int]:
         """Return the parties with this address, the newest first, each with when it was created."""
         spelt = [["value", "ilike", _literally(one)] for one in spellings(email)]
-        found = await self._of(workspace_id).search(
+        found = await self._rpc.of(workspace_id).search(
             "party.contact_mechanism",
             [["type", "=", "email"], ANY, ["party.active", "=", True], ["OR", *spelt]],
             ["value", "party", "party.create_date"],
@@ -260,7 +254,7 @@ class TrytonCrm(Undeclared):
 
     async def _party(self, lead: NewLead, *, workspace_id: str) -> int:
         """Return the party of a new lead: a new one, or one that was left without its lead."""
-        rpc = self._of(workspace_id)
+        rpc = self._rpc.of(workspace_id)
         ways = [{"type": "email", "value": lead.email}]
         if lead.phone is not None:
             ways.append({"type": _phone_type(lead.phone), "value": lead.phone})
@@ -280,7 +274,7 @@ class TrytonCrm(Undeclared):
         parties = await self._parties(email, workspace_id=workspace_id)
         if not parties:
             return None
-        taken = await self._of(workspace_id).search(
+        taken = await self._rpc.of(workspace_id).search(
             OPPORTUNITY,
             [["party", "in", list(parties)]],
             ["party"],
@@ -293,7 +287,7 @@ class TrytonCrm(Undeclared):
         known = self._owners.get((workspace_id, code))
         if known is not None:
             return known
-        rpc = self._of(workspace_id)
+        rpc = self._rpc.of(workspace_id)
         found = await rpc.search(
             "company.employee",
             [["party.code", "=", code], ["company", "=", (await rpc.context())["company"]]],
@@ -314,7 +308,7 @@ class TrytonCrm(Undeclared):
         if MODELS[record.type] == OPPORTUNITY:
             return record
         for _ in range(MERGES_FOLLOWED_MAX):
-            found = await self._of(workspace_id).search(
+            found = await self._rpc.of(workspace_id).search(
                 PARTY, [["id", "=", number], ANY], ["active", "replaced_by"], records_max=1
             )
             if not found:
@@ -329,7 +323,7 @@ class TrytonCrm(Undeclared):
     async def _read(
         self, record: CrmRecord, fields: Sequence[str], *, workspace_id: str
     ) -> Mapping[str, Any]:
-        found = await self._of(workspace_id).search(
+        found = await self._rpc.of(workspace_id).search(
             MODELS[record.type], [["id", "=", int(record.id)]], fields, records_max=1
         )
         if not found:
@@ -339,7 +333,7 @@ class TrytonCrm(Undeclared):
     async def _owner(self, record: CrmRecord, *, workspace_id: str) -> CrmOwner | None:
         """Return the owner of an opportunity; of a party, that of its newest opportunity."""
         by = "id" if MODELS[record.type] == OPPORTUNITY else "party"
-        found = await self._of(workspace_id).search(
+        found = await self._rpc.of(workspace_id).search(
             OPPORTUNITY, [[by, "=", int(record.id)]], list(OWNER), records_max=1
         )
         if by == "id" and not found:
@@ -348,7 +342,7 @@ class TrytonCrm(Undeclared):
 
     async def _add(self, message: str, *, to: CrmRecord, owner: CrmOwner | None, workspace_id: str) -> Found:
         try:
-            number = await self._of(workspace_id).create(
+            number = await self._rpc.of(workspace_id).create(
                 NOTE, {"resource": f"{MODELS[to.type]},{to.id}", "message": message}
             )
         except NotTaken:

@@ -1,5 +1,6 @@
 """What all connectors to a vendor's HTTP API stand on.
 
+opened   the accounts of all workspaces
 site     one account: requests, typed answers, and what a failure means
 reach    where a name may lead
 logins   access tokens, fixed or renewed

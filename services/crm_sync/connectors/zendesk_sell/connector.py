@@ -32,6 +32,7 @@ from services.crm_sync.connectors.records import (
     PersonKind,
 )
 from services.crm_sync.connectors.vendor.logins import Kept
+from services.crm_sync.connectors.vendor.opened import Opened
 from services.crm_sync.connectors.vendor.site import refused_field
 from services.crm_sync.connectors.zendesk_sell.api import (
     NOTE,
@@ -78,8 +79,9 @@ class SellCrm(Undeclared):
 
     def __init__(self, accounts: Mapping[str, SellAccount], *, kept: Kept) -> None:
         self._accounts = accounts
-        self._sells = {workspace_id: Sell(account, kept=kept) for workspace_id, account in accounts.items()}
-        self._lists = {workspace_id: SellLists(sell) for workspace_id, sell in self._sells.items()}
+        sells = {workspace_id: Sell(account, kept=kept) for workspace_id, account in accounts.items()}
+        self._sells = Opened(sells)
+        self._lists = {workspace_id: SellLists(sell) for workspace_id, sell in sells.items()}
 
     @property
     def declared(self) -> Declaration:
@@ -88,8 +90,7 @@ class SellCrm(Undeclared):
 
     async def close(self) -> None:
         """Close the connections of all accounts."""
-        for sell in self._sells.values():
-            await sell.close()
+        await self._sells.close()
 
     # ------------------------------------------------------------ who is there
 
@@ -110,7 +111,7 @@ class SellCrm(Undeclared):
         self, marker: str, *, workspace_id: str, on: Sequence[CrmRecord] = ()
     ) -> Found | None:
         """Return the note on one of these records that carries this marker, or the lead."""
-        sell = self._of(workspace_id)
+        sell = self._sells.of(workspace_id)
         for record in on:
             if record.type in PATHS:
                 notes = await sell.page(
@@ -130,7 +131,7 @@ class SellCrm(Undeclared):
 
     async def create_lead(self, lead: NewLead, *, marker: str, workspace_id: str) -> Found:
         """Create a lead. Its whole name is the last name: which part of it is which differs from country to country."""
-        sell = self._of(workspace_id)
+        sell = self._sells.of(workspace_id)
         data: dict[str, Any] = {
             "last_name": lead.name,
             "email": lead.email,
@@ -157,14 +158,14 @@ class SellCrm(Undeclared):
         """Add an agent's note; the owner of its record comes back, who is told by others."""
         if len(note.text) > DECLARED.limits.body_max:
             raise Refused(TEXT_TOO_LONG)
-        about = await self._of(workspace_id).one(_path(to), RECORD)
+        about = await self._sells.of(workspace_id).one(_path(to), RECORD)
         owner = await full_owner(about.owner_id, self._lists[workspace_id])
         content = f"{note.text}\n— {note.author.name}\n[note {marker}]"
         return Found((await self._add(content, to=to, workspace_id=workspace_id)).record, owner)
 
     async def set_phone(self, phone: str, *, of: CrmRecord, workspace_id: str) -> Found:
         """Set the phone number of a lead or a contact; a deal's is its contact's."""
-        sell, whose = self._of(workspace_id), _path(of)
+        sell, whose = self._sells.of(workspace_id), _path(of)
         if of.type == "deal":
             deal = await sell.one(whose, RECORD)
             if deal.contact_id is None:
@@ -177,33 +178,29 @@ class SellCrm(Undeclared):
 
     async def card_fields(self, *, workspace_id: str) -> Mapping[CardKind, Sequence[Field]]:
         """Return the standard fields and the account's own."""
-        self._of(workspace_id)
+        self._sells.of(workspace_id)
         return await SellCards(self._lists[workspace_id]).fields()
 
     async def read_card(self, record: CrmRecord, *, layouts: Layouts, workspace_id: str) -> Card:
         """Return the card of a lead, of a deal with its contact, or of a contact, with their company."""
-        sell, path = self._of(workspace_id), _path(record)
+        sell, path = self._sells.of(workspace_id), _path(record)
         return await SellCards(self._lists[workspace_id]).card(
             record, await sell.one(path, RECORD), layouts=layouts, sell=sell
         )
 
     # ------------------------------------------------------------ inside
 
-    def _of(self, workspace_id: str) -> Sell:
-        sell = self._sells.get(workspace_id)
-        if sell is None:
-            raise Refused("no_account")
-        return sell
-
     async def _with_address(self, path: str, email: str, *, workspace_id: str) -> list[Record]:
         found: dict[int, Record] = {}
         for spelling in spellings(email):
-            page = await self._of(workspace_id).page(path, RECORDS, email=spelling, sort_by=NEWEST)
+            page = await self._sells.of(workspace_id).page(path, RECORDS, email=spelling, sort_by=NEWEST)
             found |= {one.id: one for one in page if one.email and email_key(one.email) == email_key(email)}
         return list(found.values())
 
     async def _open_deals(self, contact: Record, workspace_id: str) -> list[Record]:
-        deals = await self._of(workspace_id).page("deals", RECORDS, contact_id=contact.id, sort_by=NEWEST)
+        deals = await self._sells.of(workspace_id).page(
+            "deals", RECORDS, contact_id=contact.id, sort_by=NEWEST
+        )
         if not deals:
             return []
         stages = await self._lists[workspace_id].stages()
@@ -213,7 +210,7 @@ class SellCrm(Undeclared):
     async def _add(self, content: str, *, to: CrmRecord, workspace_id: str) -> Found:
         _path(to)
         data = {"resource_type": to.type, "resource_id": int(to.id), "content": content}
-        note = await self._of(workspace_id).create("notes", data, NOTE)
+        note = await self._sells.of(workspace_id).create("notes", data, NOTE)
         return Found(CrmRecord("note", str(note.id)))
 
 

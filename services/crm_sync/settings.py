@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 
 from services.crm_sync.accounts import Accounts, read_accounts
+from services.runtime.connection import secret_of
 from services.runtime.effect_settings import EffectSettings
 from services.runtime.failures import WorkerFailed
 
@@ -88,12 +89,8 @@ class CrmSyncSettings(EffectSettings):
 
     def feed_token(self) -> str | None:
         """Return the feed page's password, if there is one. Raises OSError or ValueError where its file is of no use."""
-        if self.crm_feed_token is not None:
-            return self.crm_feed_token.get_secret_value()
-        if self.crm_feed_token_file is None:
-            return None
-        token = self.crm_feed_token_file.read_text("utf-8").strip()
-        if len(token) < TOKEN_CHARS_MIN:
+        token = secret_of(self.crm_feed_token, self.crm_feed_token_file)
+        if token is not None and len(token) < TOKEN_CHARS_MIN:
             raise ValueError(f"CHAT_CRM_FEED_TOKEN_FILE holds fewer than {TOKEN_CHARS_MIN} characters")
         return token
 

@@ -3,7 +3,7 @@
 The one rule: only what `principals.py` lists, and only for allowing; nothing else on the broker is touched.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError, for_code
 from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest
 
 from services.local.errors import LocalError
-from services.local.principals import PRINCIPALS, Permission, Principal
+from services.local.principals import PRINCIPALS, Permission
 from services.local.topic_log import no_kafka, reached
 
 _KINDS = {"topic": 2, "group": 3, "transactional_id": 5}
@@ -22,13 +22,13 @@ _ANY_HOST = "*"
 """These numbers are of Kafka's protocol (org.apache.kafka.common.acl and .resource)."""
 
 
-def commands(principals: Iterable[Principal] = PRINCIPALS) -> list[str]:
+def commands() -> list[str]:
     """Return the same as arguments of Kafka's own `kafka-acls`, one line for each permission."""
     return [
         f"--add --allow-principal User:{principal.name} --operation {each.operation} "
         f"--{each.kind.replace('_', '-')} {each.name}"
         + (" --resource-pattern-type prefixed" if each.prefixed else "")
-        for principal in principals
+        for principal in PRINCIPALS
         for each in principal.permissions()
     ]
 

@@ -24,6 +24,13 @@ _Files = tuple[Path | None, Path | None, Path | None]
 _log = log(__name__)
 
 
+def secret_of(given: SecretStr | None, file: Path | None) -> str | None:
+    """A secret, from the variable or the file that holds it. Raises OSError or UnicodeDecodeError for a file of no use."""
+    if given is not None:
+        return given.get_secret_value()
+    return None if file is None else file.read_text("utf-8").strip()
+
+
 class KafkaSettings(BaseSettings):
     """Where Kafka is, and how to be let in."""
 
@@ -81,9 +88,7 @@ class KafkaSettings(BaseSettings):
 
     @property
     def _password(self) -> str | None:
-        if self.kafka_password_file is not None:
-            return self.kafka_password_file.read_text("utf-8").strip() or None
-        return None if self.kafka_password is None else self.kafka_password.get_secret_value()
+        return secret_of(self.kafka_password, self.kafka_password_file) or None
 
     @property
     def _files(self) -> _Files:

@@ -16,6 +16,7 @@ from itsdangerous import BadData, Signer
 from itsdangerous.encoding import base64_decode, base64_encode
 from pydantic import Field, SecretStr, model_validator
 
+from services.runtime.connection import secret_of
 from services.runtime.settings import RuntimeSettings
 
 LINK_PATH = "/t/"
@@ -60,10 +61,9 @@ class LinkSettings(RuntimeSettings):
     @property
     def secret(self) -> str:
         """The secret, from wherever it is kept."""
-        if self.link_secret is not None:
-            return self.link_secret.get_secret_value()
-        assert self.link_secret_file is not None, "the validator saw to it"
-        return self.link_secret_file.read_text("utf-8").strip()
+        secret = secret_of(self.link_secret, self.link_secret_file)
+        assert secret is not None, "the validator saw to it"
+        return secret
 
 
 LinkMaker: TypeAlias = Callable[[str, str, int, int], str]

@@ -15,6 +15,7 @@ from itsdangerous import BadData, URLSafeSerializer
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from schemas.types import CrmRight, Id
+from services.runtime.connection import secret_of
 from services.runtime.links import SECRET_CHARS_MIN
 from services.runtime.problems import Refused
 from services.runtime.settings import RuntimeSettings
@@ -134,9 +135,7 @@ class ApiSettings(RuntimeSettings):
     @property
     def token_secret(self) -> str | None:
         """The secret, from wherever it is kept; None where none is set."""
-        if self.api_secret_file is not None:
-            return self.api_secret_file.read_text("utf-8").strip()
-        return self.api_secret.get_secret_value() if self.api_secret else None
+        return secret_of(self.api_secret, self.api_secret_file)
 
 
 def make_token(token: Token, *, secret: str) -> str:

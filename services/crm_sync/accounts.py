@@ -32,9 +32,10 @@ from services.crm_sync.connectors.tryton.rpc import TrytonAccount
 from services.crm_sync.connectors.zendesk_sell.api import APP_URL as SELL_APP_URL
 from services.crm_sync.connectors.zendesk_sell.api import URL as SELL_URL
 from services.crm_sync.connectors.zendesk_sell.api import OAuth, SellAccount
+from services.crm_sync.connectors.zoho_crm.api import ZohoCrmAccount
 from services.crm_sync.connectors.zoho_desk import DeskAccount
 
-Account = TrytonAccount | SellAccount | HubspotAccount | SalesforceAccount | DeskAccount
+Account = TrytonAccount | SellAccount | HubspotAccount | SalesforceAccount | ZohoCrmAccount | DeskAccount
 Accounts = Mapping[str, tuple[Account, ...]]
 """By workspace: its CRM's, and a second one for tickets where it has that."""
 Kind = TypeVar("Kind", bound=Account)
@@ -58,27 +59,36 @@ def _on_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+_ApiName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+"""Of a field: it becomes a part of queries."""
+
+
 class _Part(BaseModel):
     """Something in the file. `connector` tells the CRMs apart."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _Desk(_Part):
+class _ZohoClient(_Part):
+    """What logs in at a product of Zoho's."""
+
+    client_id: str = Field(min_length=1)
+    client_secret: SecretStr = Field(min_length=1)
+    refresh_token: SecretStr = Field(min_length=1)
+    accounts_url: Annotated[str, AfterValidator(_address)] = "https://accounts.zoho.com"
+    private_addresses: bool = False
+
+
+class _Desk(_ZohoClient):
     """Zoho Desk, for the tickets of a workspace whose CRM has none."""
 
     org_id: str = Field(pattern=r"^[0-9]+$")
     department_id: str = Field(pattern=r"^[0-9]+$")
-    client_id: str = Field(min_length=1)
-    client_secret: SecretStr = Field(min_length=1)
-    refresh_token: SecretStr = Field(min_length=1)
     url: Annotated[str, AfterValidator(_address)] = "https://desk.zoho.com"
-    accounts_url: Annotated[str, AfterValidator(_address)] = "https://accounts.zoho.com"
     api_version: str = Field(default="v1", pattern=r"^v[0-9]+$")
     reference_field: str = Field(default="cf_chat_reference", pattern=r"^cf_\w+$")
     type_field: str = Field(default="cf_chat_type", pattern=r"^cf_\w+$")
     tag_field: str = Field(default="cf_chat_tag", pattern=r"^cf_\w+$")
-    private_addresses: bool = False
 
 
 class _WithoutTickets(_Part):
@@ -163,8 +173,25 @@ class _Salesforce(_WithoutTickets):
         return SalesforceAccount(**self.model_dump(exclude={"connector", "desk"}))
 
 
-_Entry = _Tryton | _Sell | _Hubspot | _Salesforce
-CONNECTORS = ("tryton", "zendesk_sell", "hubspot", "salesforce")
+class _ZohoCrm(_WithoutTickets, _ZohoClient):
+    connector: Literal["zoho_crm"]
+    url: Annotated[str, AfterValidator(_address)] = ZohoCrmAccount.url
+    app_url: Annotated[str, AfterValidator(_address)] = ZohoCrmAccount.app_url
+    api_version: str = Field(default=ZohoCrmAccount.api_version, pattern=r"^v[0-9]+(\.[0-9]+)?$")
+    reference_field: _ApiName = ZohoCrmAccount.reference_field
+    email_fields: tuple[_ApiName, ...] = Field(
+        default=ZohoCrmAccount.email_fields, min_length=1, max_length=5
+    )
+    company: str = Field(default=ZohoCrmAccount.company, min_length=1, max_length=200)
+    closed_statuses: tuple[str, ...] = ZohoCrmAccount.closed_statuses
+    closed_stages: tuple[str, ...] = ZohoCrmAccount.closed_stages
+
+    def account(self) -> ZohoCrmAccount:
+        return ZohoCrmAccount(**self.model_dump(exclude={"connector", "desk"}))
+
+
+_Entry = _Tryton | _Sell | _Hubspot | _Salesforce | _ZohoCrm
+CONNECTORS = ("tryton", "zendesk_sell", "hubspot", "salesforce", "zoho_crm")
 _FILE = TypeAdapter(dict[Id, Annotated[_Entry, Field(discriminator="connector")]])
 
 

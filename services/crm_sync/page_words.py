@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from schemas.types import Language
 from services.crm_sync.connectors.embedded.connector import DECLARED
+from services.crm_sync.reasons import feed_reason
 
 _EN = {
     "feed": "Activity feed",
@@ -23,9 +24,12 @@ _EN = {
     "link": "Whole conversation",
     "no_entries": "Nothing here yet.",
     "no_tickets": "No tickets here.",
+    "nobody": "There is nobody here.",
+    "away": "The CRM's database does not answer. Try again in a moment.",
+    "password": "The pages' password is needed.",
     "limit": "The latest {shown} of {total} are shown: {reason}.",
     "reason": "one page holds no more",
-    "reason_feed": DECLARED.limits.feed_limit_reason or "",
+    "reason_feed": feed_reason(DECLARED.limits, "en"),
     "chat": "Chat",
     "missed_chat": "Missed chat",
     "note": "Note",
@@ -64,9 +68,12 @@ _JA = {
     "link": "会話の全文",
     "no_entries": "まだ何もありません。",
     "no_tickets": "チケットはありません。",
+    "nobody": "該当する人はいません。",
+    "away": "CRMのデータベースが応答していません。しばらくしてからもう一度お試しください。",
+    "password": "このページにはパスワードが必要です。",
     "limit": "{total}件のうち最新の{shown}件を表示しています（{reason}）。",
     "reason": "1ページの上限です",
-    "reason_feed": "1ページの上限です。絞り込むと古いものも表示できます",
+    "reason_feed": feed_reason(DECLARED.limits, "ja"),
     "chat": "チャット",
     "missed_chat": "不在チャット",
     "note": "メモ",

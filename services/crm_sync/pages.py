@@ -10,7 +10,6 @@ import hmac
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from typing import Any
 
 from babel.dates import format_datetime
@@ -26,7 +25,9 @@ from services.crm_sync.connectors.embedded.connector import EmbeddedCrm
 from services.crm_sync.connectors.embedded.views import FeedFilter, FeedPage, TicketPage
 from services.crm_sync.page_words import WORDS
 from services.runtime.effects import Refused, Unavailable
+from services.runtime.health import is_loopback
 from services.runtime.html import page_headers, page_style, page_templates
+from services.runtime.languages import preferred_language
 
 FILTER_CHARS_MAX = 256
 _STYLE = page_style("services.crm_sync", "crm.css")
@@ -45,8 +46,8 @@ class CrmPages:
     def __init__(self, crm: EmbeddedCrm, *, http_host: str, token: str | None) -> None:
         """`http_host`: the address the worker listens on; `token`: the password, None for loopback only."""
         self._crm = crm
-        self._on_loopback = _is_loopback(http_host)
-        self._token = token
+        self._on_loopback = is_loopback(http_host)
+        self.token = token
         self._templates = page_templates("services.crm_sync")
 
     def routes(self) -> list[BaseRoute]:
@@ -64,17 +65,16 @@ class CrmPages:
     def _answering(self, show: Shown) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             """Return a page: 401 or 403 for whoever may not see it, 404 for nobody's, 503 while the database is away."""
-            closed = self._closed(request)
+            language = preferred_language(request.headers.get("accept-language", ""))
+            closed = self._closed(request, language)
             if closed is not None:
                 return closed
-            accepted = request.headers.get("accept-language", "").strip().lower()
-            language: Language = "ja" if accepted.startswith("ja") else "en"
             try:
                 html = await show(request, request.path_params["workspace"], language)
             except Refused:
-                return PlainTextResponse("There is nobody here.\n", 404, headers=HEADERS)
+                return _said("nobody", language, status=404)
             except Unavailable:
-                return PlainTextResponse("The CRM's database does not answer.\n", 503, headers=HEADERS)
+                return _said("away", language, status=503)
             return HTMLResponse(html, headers=HEADERS)
 
         return answer
@@ -149,15 +149,20 @@ class CrmPages:
             **values,
         )
 
-    def _closed(self, request: Request) -> Response | None:
+    def _closed(self, request: Request, language: Language) -> Response | None:
         """Return the refusal of a request that may not see the pages, None for one that may."""
-        if self._token is None:
-            open_here = self._on_loopback and _is_loopback(request.url.hostname or "")
+        if self.token is None:
+            open_here = self._on_loopback and is_loopback(request.url.hostname or "")
             return None if open_here else PlainTextResponse(CLOSED, 403, headers=HEADERS)
-        if hmac.compare_digest(_password(request.headers.get("authorization", "")), self._token.encode()):
+        if hmac.compare_digest(_password(request.headers.get("authorization", "")), self.token.encode()):
             return None
-        asked = {**HEADERS, "WWW-Authenticate": 'Basic realm="feed", charset="UTF-8"'}
-        return PlainTextResponse("The pages' password is needed.\n", 401, headers=asked)
+        refused = _said("password", language, status=401)
+        refused.headers["WWW-Authenticate"] = 'Basic realm="feed", charset="UTF-8"'
+        return refused
+
+
+def _said(what: str, language: Language, *, status: int) -> Response:
+    return PlainTextResponse(f"{WORDS[language][what]}\n", status, headers=HEADERS)
 
 
 def _limit_note(page: FeedPage | TicketPage, words: Mapping[str, str], reason: str = "reason") -> str | None:
@@ -165,15 +170,6 @@ def _limit_note(page: FeedPage | TicketPage, words: Mapping[str, str], reason: s
     if page.total <= len(page.items):
         return None
     return words["limit"].format(shown=len(page.items), total=page.total, reason=words[reason])
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _password(authorization: str) -> bytes:

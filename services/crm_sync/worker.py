@@ -6,11 +6,12 @@ The one rule: this is the composition root; everything is built here, inside the
 import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 
 from starlette.routing import BaseRoute
 
 from schemas import codec, topics
-from services.crm_sync.accounts import of_kind
+from services.crm_sync.accounts import Accounts, of_kind
 from services.crm_sync.admission import Admission, room_in
 from services.crm_sync.cards.answers import QUESTIONS_MAX
 from services.crm_sync.cards.api import REQUESTS_MAX, CardApi
@@ -30,11 +31,16 @@ from services.crm_sync.connectors.salesforce.connector import SalesforceCrm
 from services.crm_sync.connectors.tryton.connector import NAME as TRYTON
 from services.crm_sync.connectors.tryton.connector import TrytonCrm
 from services.crm_sync.connectors.tryton.rpc import TrytonAccount
+from services.crm_sync.connectors.vendor.opened import Closing
 from services.crm_sync.connectors.vendor.tokens import Tokens
 from services.crm_sync.connectors.zendesk_sell.api import SellAccount
 from services.crm_sync.connectors.zendesk_sell.connector import NAME as SELL
 from services.crm_sync.connectors.zendesk_sell.connector import SellCrm
+from services.crm_sync.connectors.zoho_crm.api import ZohoCrmAccount
+from services.crm_sync.connectors.zoho_crm.connector import CONNECTOR as ZOHO_CRM
+from services.crm_sync.connectors.zoho_crm.connector import ZohoCrm
 from services.crm_sync.connectors.zoho_desk import DeskAccount, ZohoDesk, with_desk
+from services.crm_sync.exchange import Connectors, Exchange
 from services.crm_sync.job import Crm
 from services.crm_sync.pace import Pace
 from services.crm_sync.pages import CrmPages
@@ -50,46 +56,77 @@ from services.runtime.health import Health, Pages
 from services.runtime.ledger import Ledger
 from services.runtime.metrics import Metrics
 from services.runtime.process import main_of
+from services.runtime.reloading import Reloads
+from services.runtime.tracing import exporting
 
 
 async def run(settings: CrmSyncSettings, stop: asyncio.Event) -> None:
     """Run crm_sync until `stop` is set. Raises WorkerFailed when it can't go on."""
     async with AsyncExitStack() as stack:
-        connectors = await opened_connectors(settings, stack)
+        reloads = Reloads(settings)
+        connectors = await opened_connectors(settings, stack, reloads=reloads)
         crm = await EmbeddedCrm.open(settings.crm_url)
         stack.push_async_callback(crm.close)
-        await serve(settings, stop, crm=crm, connectors={EMBEDDED: crm, **connectors})
+        await serve(settings, stop, crm=crm, connectors={EMBEDDED: crm, **connectors}, reloads=reloads)
 
 
-async def opened_connectors(settings: CrmSyncSettings, stack: AsyncExitStack) -> dict[str, Connector]:
+async def opened_connectors(
+    settings: CrmSyncSettings, stack: AsyncExitStack, *, reloads: Reloads | None = None
+) -> dict[str, Connector]:
     """Return the connectors to CRMs elsewhere by their names; they close with the stack. Raises WorkerFailed."""
     accounts = settings.accounts()
     tokens = await Tokens.open(settings.ledger_url)
     stack.push_async_callback(tokens.close)
+    exchange = Exchange(_made(accounts, kept=tokens))
+    stack.push_async_callback(exchange.close)
+
+    def read(found: CrmSyncSettings) -> Accounts:
+        others = found.accounts()
+        if bool(of_kind(others, DeskAccount)) != bool(of_kind(accounts, DeskAccount)):
+            raise WorkerFailed(
+                "CHAT_CRM_ACCOUNTS_FILE: the first account at Zoho Desk, and none any more, need a restart."
+            )
+        return others
+
+    if reloads is not None:
+        reloads.on(
+            "crm_accounts_file", read=read, apply=lambda others: exchange.take(_made(others, kept=tokens))
+        )
+    return exchange.connectors()
+
+
+def _made(accounts: Accounts, *, kept: Tokens) -> Connectors:
+    """The connectors to these accounts."""
     connectors: dict[str, Connector] = {
         TRYTON: TrytonCrm(of_kind(accounts, TrytonAccount)),
-        SELL: SellCrm(of_kind(accounts, SellAccount), kept=tokens),
+        SELL: SellCrm(of_kind(accounts, SellAccount), kept=kept),
         HUBSPOT: HubspotCrm(of_kind(accounts, HubspotAccount)),
-        SALESFORCE: SalesforceCrm(of_kind(accounts, SalesforceAccount), kept=tokens),
+        SALESFORCE: SalesforceCrm(of_kind(accounts, SalesforceAccount), kept=kept),
+        ZOHO_CRM: ZohoCrm(of_kind(accounts, ZohoCrmAccount), kept=kept),
     }
-    for one in connectors.values():
-        stack.push_async_callback(one.close)
+    parts: list[Closing] = [*connectors.values()]
     desks = of_kind(accounts, DeskAccount)
     if desks:
-        desk = ZohoDesk(desks, kept=tokens)
-        stack.push_async_callback(desk.close)
+        desk = ZohoDesk(desks, kept=kept)
+        parts.append(desk)
         without = [one for one in connectors.values() if "ticket" not in one.declared.capabilities]
         connectors |= {both.declared.name: both for both in (with_desk(one, desk) for one in without)}
-    return connectors
+    return Connectors(connectors, parts)
 
 
 async def serve(
-    settings: CrmSyncSettings, stop: asyncio.Event, *, crm: EmbeddedCrm, connectors: Mapping[str, Connector]
+    settings: CrmSyncSettings,
+    stop: asyncio.Event,
+    *,
+    crm: EmbeddedCrm,
+    connectors: Mapping[str, Connector],
+    reloads: Reloads | None = None,
 ) -> None:
     """Run crm_sync with these connectors by their names, and the embedded CRM's pages."""
-    metrics = Metrics()
+    metrics, reloads = Metrics(), reloads or Reloads(settings)
     token = _feed_token(settings)
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(exporting(settings, metrics))
         ledger = await stack.enter_async_context(
             Ledger(
                 settings.ledger_url,
@@ -120,9 +157,14 @@ async def serve(
             port=settings.http_port,
             health=health,
             metrics=metrics,
+            metrics_token=settings.metrics_secret,
             routes=[*feed.routes(), *await _card_routes(settings, stack, cards=cards, metrics=metrics)],
         )
         await stack.enter_async_context(pages)
+        app.follow(reloads)
+        show_to = partial(setattr, feed, "token")
+        reloads.on("crm_feed_token", "crm_feed_token_file", read=_feed_token, apply=show_to)
+        reloads.listen(metrics, pages)
 
         async def write(workspace_id: str, value: bytes) -> None:
             await app.write(topics.ACTIVITIES, workspace_id=workspace_id, value=value)

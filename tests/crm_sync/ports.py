@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import pytest
+
 from schemas.events import Layouts
 from schemas.notices import NoticeCrmConfigured
 from schemas.outcomes import CrmRecord
@@ -47,6 +49,10 @@ class Steps:
     def door(self, port: Any) -> Any:
         """Return the port with every coroutine method counted."""
         return Door(port, self)
+
+
+AFTER = pytest.mark.parametrize("after", [False, pytest.param(True, marks=pytest.mark.crm)])
+"""Where tests kill at each step: before it, or with it done. The first leaves what the second does one step earlier, but for the last step."""
 
 
 class Door:

@@ -4,6 +4,7 @@ The one rule: the page says what is counted here, and the test of each connector
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from services.crm_sync.connectors.requests import counted
 from services.crm_sync.store import Store
 from services.runtime.ledger import Ledger
 from services.runtime.metrics import Metrics
-from tests.crm_sync.connector_world import World
+from tests.crm_sync.connector_world import NOTE, World
 from tests.crm_sync.material import enveloped, lead_request, settings, transcript
 from tests.crm_sync.ports import Weather
 from tests.crm_sync.scene import Process, Scene
@@ -48,7 +49,7 @@ def request(number: int, kind: Any, *, email: str = ADDRESS, value: str | None =
 async def requests_by_case(world: World, folder: Path) -> Mapping[str, int]:
     """Act out what the connector can do, on somebody it knows and on strangers; return the requests of each case."""
     await world.add("山田 花子", ADDRESS)
-    await world.connector.find_people(ADDRESS, workspace_id="acme")  # logged in from here on
+    await _asked_once(world)
     metrics = Metrics()
     url = f"sqlite:///{folder}/requests.db"
     store = await Store.open(url)
@@ -95,6 +96,18 @@ async def requests_by_case(world: World, folder: Path) -> Mapping[str, int]:
         await case("an agent sets a phone number", request(9, "phone", value=PHONE), needs="phone")
     await store.close()
     return asked
+
+
+async def _asked_once(world: World) -> None:
+    """Let it log in, and ask for what it keeps: fields, sources, owners."""
+    crm = world.connector
+    (somebody, *_) = await crm.find_people(ADDRESS, workspace_id="acme")
+    await crm.find_marker("none", workspace_id="acme")
+    if "lead" in crm.declared.capabilities:
+        lead = replace(world.lead, email="first@example.com")
+        await crm.create_lead(lead, marker="first", workspace_id="acme")
+    if "note" in crm.declared.capabilities:
+        await crm.add_note(NOTE, to=somebody.record, marker="second", workspace_id="acme")
 
 
 def sent(metrics: Metrics) -> int:

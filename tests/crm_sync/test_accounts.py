@@ -11,6 +11,7 @@ from services.crm_sync.connectors.hubspot.api import HubspotAccount
 from services.crm_sync.connectors.salesforce.api import SalesforceAccount
 from services.crm_sync.connectors.tryton.rpc import TrytonAccount
 from services.crm_sync.connectors.zendesk_sell.api import OAuth, SellAccount
+from services.crm_sync.connectors.zoho_crm.api import ZohoCrmAccount
 from services.crm_sync.connectors.zoho_desk import DeskAccount
 from services.crm_sync.settings import CrmSyncSettings
 from services.runtime.failures import WorkerFailed
@@ -40,6 +41,12 @@ APP = {
     "private_addresses": True,
 }
 
+ZOHO = {
+    "connector": "zoho_crm",
+    "client_id": "app",
+    "client_secret": "s3cret-word",
+    "refresh_token": "s3cret-too",
+}
 DESK = {
     "org_id": "11",
     "department_id": "7001",
@@ -97,6 +104,18 @@ def test_an_account_at_salesforce(tmp_path: Path) -> None:
     assert of_kind(accounts, SalesforceAccount) == {
         "acme": here,
         "shop": replace(here, marker_field="Ref__c", api_version="v61.0"),
+    }
+    assert list(of_kind(accounts, DeskAccount)) == ["shop"]
+    assert "s3cret" not in repr(accounts)
+
+
+def test_an_account_at_zoho(tmp_path: Path) -> None:
+    named = {"url": "https://www.zohoapis.eu/", "email_fields": ["Email", "Secondary_Email"], "desk": DESK}
+    accounts = read_accounts(written(tmp_path, {"acme": ZOHO, "shop": ZOHO | named}))
+    here = ZohoCrmAccount("app", SecretStr("s3cret-word"), SecretStr("s3cret-too"))
+    assert of_kind(accounts, ZohoCrmAccount) == {
+        "acme": here,
+        "shop": replace(here, url="https://www.zohoapis.eu", email_fields=("Email", "Secondary_Email")),
     }
     assert list(of_kind(accounts, DeskAccount)) == ["shop"]
     assert "s3cret" not in repr(accounts)
@@ -171,6 +190,9 @@ def test_addresses(tmp_path: Path, url: str) -> None:
         (SELL | {"client_id": "app"}, "acme: Value error, a token was expected, or client_id"),
         (APP | {"client_secret": None}, "acme: Value error, a token was expected, or client_id"),
         ({"connector": "zendesk_sell"}, "acme: Value error, a token was expected, or client_id"),
+        (ZOHO | {"email_fields": []}, "acme.email_fields: Tuple should have at least 1"),
+        (ZOHO | {"email_fields": ["Email or 1"]}, "acme.email_fields.0: String should match"),
+        (ZOHO | {"reference_field": "A'B"}, "acme.reference_field: String should match"),
         (SELL | {"url": "http://api.getbase.com"}, "acme.url: Value error, https was expected"),
     ],
 )

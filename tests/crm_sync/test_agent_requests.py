@@ -19,7 +19,7 @@ from services.runtime.effects import Refused
 from services.runtime.ledger import Ledger
 from tests.crm_sync.material import LIMITS, enveloped, lead_request, settings, transcript
 from tests.crm_sync.paper import ALL, OWNER, PaperCrm
-from tests.crm_sync.ports import Killed, Steps
+from tests.crm_sync.ports import AFTER, Killed, Steps
 from tests.crm_sync.scene import PaperScene, Process, paper_scene
 
 NOTE = lead_request(kind="note", value="Please call her.")
@@ -290,7 +290,7 @@ SCENARIOS: dict[str, tuple[Any, Gone]] = {
 }
 
 
-@pytest.mark.parametrize("after", [False, True])
+@AFTER
 @pytest.mark.parametrize("name", SCENARIOS)
 async def test_killed_at_any_step_and_started_again_does_nothing_twice(
     tmp_path: Path, name: str, *, after: bool

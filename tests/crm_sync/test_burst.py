@@ -222,6 +222,9 @@ async def a_burst(bootstrap: str, url: str, folder: Path, size: Size) -> str:
     )
 
 
+@pytest.mark.parametrize(
+    "new_database", ["postgresql", pytest.param("sqlite", marks=pytest.mark.crm)], indirect=True
+)
 async def test_a_burst_is_worked_off_under_the_rate_and_beside_all_others(
     contract: str, database_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,7 @@
 """The card beside a chat, with the archive's real read API before it: who sees what, what may be done, and what the CRM is asked."""
 
 import asyncio
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,11 +9,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from schemas.events import Layouts
+from schemas.memory import KNOWN_CLOSED_S, KNOWN_MISSED_S
 from schemas.types import Outcome
 from services.crm_sync.cards.answers import AGE_S
 from services.crm_sync.cards.archive import ChatVisitor, Rights
-from services.crm_sync.cards.card import KNOWN_CLOSED_S, KNOWN_MISSED_S, Action, Actions
+from services.crm_sync.cards.card import Action, Actions
 from services.crm_sync.connectors.records import Capability
+from services.crm_sync.reasons import sentence
 from tests.crm_sync.cabinet import ALL, OWNER
 from tests.crm_sync.desk import (
     CHAT,
@@ -27,6 +30,12 @@ from tests.crm_sync.desk import (
 from tests.crm_sync.material import settings
 from tests.transcript.company import ENDED, LIVING, bearer, of
 
+
+def _action(reason: str | None) -> dict[str, Any]:
+    told = None if reason is None else sentence(reason, "en")
+    return {"possible": reason is None, "reason": reason, "told": told}
+
+
 # ---------------------------------------------------------------- what is shown
 
 
@@ -39,6 +48,7 @@ async def test_a_card_is_laid_out_and_says_what_may_be_done(desk: Desk) -> None:
         "visitor_id": "visitor",
         "read_at": "2026-11-18T11:06:40.000Z",
         "reason": None,
+        "told": None,
         "kind": "lead",
         "matches": 2,
         "sections": [
@@ -60,10 +70,11 @@ async def test_a_card_is_laid_out_and_says_what_may_be_done(desk: Desk) -> None:
         "unknown_fields": {"lead": ["gone"], "person": [], "company": []},
         "record": {"type": "lead", "id": lead.id, "url": lead.url},
         "owner": {"id": OWNER.id, "name": OWNER.name, "email": OWNER.email},
+        "feed_limit": None,
         "actions": {
-            "create_lead": {"possible": False, "reason": "already_a_customer"},
-            "notify_sales": {"possible": True, "reason": None},
-            "set_phone": {"possible": True, "reason": None},
+            "create_lead": _action("already_a_customer"),
+            "notify_sales": _action(None),
+            "set_phone": _action(None),
         },
     }
 
@@ -121,11 +132,10 @@ async def test_why_not(
         card = await desk.card(of("ann"))
         assert card["reason"] == reason
         assert card["actions"] == {
-            name: {"possible": why_not is None, "reason": why_not}
-            for name, why_not in zip(WANTED, reasons, strict=True)
+            name: _action(why_not) for name, why_not in zip(WANTED, reasons, strict=True)
         }
         of_bob = (await desk.card(of("bob")))["actions"]
-        assert of_bob == card["actions"] | {"set_phone": {"possible": False, "reason": "not_permitted"}}
+        assert of_bob == card["actions"] | {"set_phone": _action("not_permitted")}
         del desk.known["acme"]
         assert (await desk.card(of("ann")))["reason"] == "crm_not_configured"
 
@@ -133,9 +143,10 @@ async def test_why_not(
 @pytest.mark.parametrize("email", [None, "", "no address", "a@b@c"])
 async def test_without_an_address_the_crm_is_not_asked(desk: Desk, email: str | None) -> None:
     visitor = ChatVisitor("v1", email, None, None, Rights("user"))
-    card = await desk.cards.card(CHAT, visitor, workspace_id="acme")
-    assert (card.reason, card.matches, card.sections) == ("visitor_email_unknown", 0, ())
-    assert card.actions == Actions(*[Action(possible=False, reason="visitor_email_unknown")] * 3)
+    card = await desk.cards.card(CHAT, visitor, workspace_id="acme", language="ja")
+    why, told = "visitor_email_unknown", "お客様のメールアドレスが分かりません。"
+    assert (card.reason, card.told, card.matches, card.sections) == (why, told, 0, ())
+    assert card.actions == Actions(*[Action(possible=False, reason=why, told=told)] * 3)
     assert not desk.crm.calls
 
 
@@ -160,9 +171,9 @@ async def test_of_a_chat_the_router_has_forgotten_the_card_is_only_looked_at(
     )
     desk.crm.add(EMAIL, workspace_id="acme")
     visitor = ChatVisitor("v1", EMAIL, outcome, ended_at, Rights("user"))
-    card = await desk.cards.card(CHAT, visitor, workspace_id="acme")
+    card = await desk.cards.card(CHAT, visitor, workspace_id="acme", language="en")
     assert (card.kind, card.reason) == ("lead", None)
-    assert card.actions.notify_sales == Action(possible=reason is None, reason=reason)
+    assert asdict(card.actions.notify_sales) == _action(reason)
 
 
 async def test_the_person_is_the_one_the_conversation_will_be_filed_with(desk: Desk) -> None:

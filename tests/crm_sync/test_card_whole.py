@@ -58,8 +58,9 @@ class Whole:
     known: dict[str, NoticeCrmConfigured]
     archive: Pages
 
-    async def card(self, agent_id: str) -> dict[str, Any]:
-        response = await self.http.get("/v1/acme/crm/card", params={"chat": LIVE}, headers=of(agent_id))
+    async def card(self, agent_id: str, *, language: str = "") -> dict[str, Any]:
+        headers = of(agent_id) | {"accept-language": language}
+        response = await self.http.get("/v1/acme/crm/card", params={"chat": LIVE}, headers=headers)
         assert response.status_code == 200, response.text
         found: dict[str, Any] = response.json()
         return found
@@ -121,13 +122,23 @@ async def test_an_agents_token_a_live_chat_and_its_card(tmp_path: Path) -> None:
     async with everything(tmp_path) as whole:
         before = await whole.card("bob")
         assert (before["reason"], before["sections"]) == ("nobody_found", [])
-        assert before["actions"]["create_lead"] == {"possible": True, "reason": None}
-        assert before["actions"]["notify_sales"] == {"possible": False, "reason": "nobody_found"}
+        assert before["actions"]["create_lead"] == {"possible": True, "reason": None, "told": None}
+        assert before["actions"]["notify_sales"] == {
+            "possible": False,
+            "reason": "nobody_found",
+            "told": "Nobody in the CRM has this address.",
+        }
 
         await whole.asks(1, kind="lead", value="Wants a quote")
         made = await whole.card("bob")
         assert (made["kind"], made["reason"]) == ("lead", None), "at once, though the card before is kept"
-        assert made["actions"]["create_lead"] == {"possible": False, "reason": "already_a_customer"}
+        assert made["actions"]["create_lead"]["reason"] == "already_a_customer"
+        told = await whole.card("bob", language="ja-JP,ja;q=0.9,en;q=0.8")
+        assert told["actions"]["create_lead"]["told"] == "このメールアドレスはすでにCRMに登録されています。"
+        assert told["feed_limit"] == {
+            "items_max": 500,
+            "told": "フィードで一度に見られるのは最新の500件です（1ページの上限です。絞り込むと古いものも表示できます）。",
+        }
         (lead,) = made["sections"]
         values = {one["field"]["name"]: one["value"] for one in lead["fields"]}
         assert (values["name"], values["email"], values["note"]) == ("花子", EMAIL, "Wants a quote")

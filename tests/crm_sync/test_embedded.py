@@ -42,6 +42,9 @@ async def world(crm: EmbeddedCrm) -> World:
     return await embedded_world(crm)
 
 
+@pytest.mark.parametrize(
+    "new_database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.crm)], indirect=True
+)
 class TestEmbedded(ConnectorContract):
     pass
 

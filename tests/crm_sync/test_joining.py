@@ -334,7 +334,7 @@ def schedules(test: Any) -> Any:
         pytest.mark.parametrize("blind", [False, True], ids=["", "blind"]),
         pytest.mark.parametrize("ended_first", [True, False], ids=["ends", "asks"]),
         pytest.mark.parametrize(
-            "every", [pytest.param(1, marks=pytest.mark.crm, id="all"), pytest.param(7, id="some")]
+            "every", [pytest.param(1, marks=pytest.mark.crm, id="all"), pytest.param(13, id="some")]
         ),
         pytest.mark.timeout(900),
     ):

@@ -44,19 +44,19 @@ def most_in_a_second(moments_s: Sequence[float]) -> int:
 
 
 async def test_no_second_sees_more_than_the_rate_from_any_number_of_workers(database_url: str) -> None:
-    crm, asked = Crm(), 4 * PER_S
+    crm, asked = Crm(), 3 * PER_S
     began_s = monotonic()
     async with asyncio.timeout(LIMIT_S), workers(database_url, 3) as paces:
         await asyncio.gather(*(crm.ask(paces[number % 3]) for number in range(asked)))
     assert len(crm.arrived_s) == asked
     assert most_in_a_second(crm.arrived_s) == PER_S
-    assert monotonic() - began_s < asked / PER_S * 2, "the rate is used"
+    assert monotonic() - began_s < asked / PER_S * 2.5, "the rate is used"
 
 
 async def test_accounts_have_rates_of_their_own(database_url: str) -> None:
     crm = Crm()
     async with asyncio.timeout(LIMIT_S), workers(database_url, 1) as (pace,):
-        waiting = [asyncio.create_task(crm.ask(pace, "busy")) for _ in range(3 * PER_S)]
+        waiting = [asyncio.create_task(crm.ask(pace, "busy")) for _ in range(2 * PER_S)]
         began_s = monotonic()
         await asyncio.gather(*(crm.ask(pace, "quiet") for _ in range(PER_S)))
         assert monotonic() - began_s < 1
@@ -66,16 +66,16 @@ async def test_accounts_have_rates_of_their_own(database_url: str) -> None:
 
 async def test_a_rate_below_one_a_second(database_url: str) -> None:
     crm = Crm()
-    async with asyncio.timeout(LIMIT_S), workers(database_url, 2, per_s_max=0.5) as paces:
+    async with asyncio.timeout(LIMIT_S), workers(database_url, 2, per_s_max=0.8) as paces:
         await asyncio.gather(*(crm.ask(pace) for pace in paces))
     first_s, second_s = crm.arrived_s
-    assert second_s - first_s > 2
+    assert second_s - first_s > 1 / 0.8
 
 
 async def test_a_worker_that_was_killed_loses_its_slots_for_a_while(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pacing, "HELD_MS", 2_000)
+    monkeypatch.setattr(pacing, "HELD_MS", 1_200)
     async with (
         asyncio.timeout(LIMIT_S),
         workers(database_url, 2, per_s_max=2) as (dying, living),
@@ -84,7 +84,7 @@ async def test_a_worker_that_was_killed_loses_its_slots_for_a_while(
     ):
         began_s = monotonic()
         async with living.turn("acme"):
-            assert monotonic() - began_s > 1.5
+            assert monotonic() - began_s > 0.7
 
 
 async def test_who_gives_up_waiting_holds_nothing(database_url: str) -> None:

@@ -232,3 +232,24 @@ async def test_database_away(tmp_path: Path) -> None:
         (tmp_path / "crm.db").write_bytes(b"not a database at all" * 100)
         page = await http.get("/crm/acme/feed")
     assert page.status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("language", "nobody", "password"),
+    [
+        ("ja-JP,en;q=0.5", "該当する人はいません", "パスワードが必要です"),
+        ("fr", "nobody here", "password is needed"),
+    ],
+)
+async def test_a_page_that_is_not_shown_says_why_in_the_readers_language(
+    crm: EmbeddedCrm, language: str, nobody: str, password: str
+) -> None:
+    asked = {"accept-language": language}
+    async with client(crm) as http:
+        absent = await http.get("/crm/acme/people/404", headers=asked)
+    async with client(crm, token=TOKEN) as http:
+        closed = await http.get("/crm/acme/feed", headers=asked)
+    assert (absent.status_code, closed.status_code) == (404, 401)
+    assert nobody in absent.text
+    assert password in closed.text
+    assert "basic" in closed.headers["www-authenticate"].lower()

@@ -17,7 +17,7 @@ from services.crm_sync.store import Store
 from services.runtime.effects import Away, Refused, Transient, Unavailable
 from services.runtime.ledger import Ledger
 from tests.crm_sync.material import enveloped, lead_request, settings, transcript
-from tests.crm_sync.ports import Careless, Killed, Steps, Weather
+from tests.crm_sync.ports import AFTER, Careless, Killed, Steps, Weather
 from tests.crm_sync.scene import ACME, ALWAYS, Process, Scene
 
 
@@ -325,7 +325,7 @@ SCENARIOS = {
 }
 
 
-@pytest.mark.parametrize("after", [False, True])
+@AFTER
 @pytest.mark.parametrize("name", SCENARIOS)
 async def test_killed_at_any_step_and_started_again_does_nothing_twice(
     tmp_path: Path, name: str, *, after: bool

@@ -18,7 +18,7 @@ from services.crm_sync.conversation import ticket_of
 from services.runtime.effects import Away, Refused, Unavailable
 from tests.crm_sync.material import LIMITS, enveloped, lead_request, settings, transcript
 from tests.crm_sync.paper import ALL, PaperCrm
-from tests.crm_sync.ports import Killed, Steps
+from tests.crm_sync.ports import AFTER, Killed, Steps
 from tests.crm_sync.scene import ALWAYS, PaperScene, paper_scene
 
 
@@ -180,7 +180,7 @@ SCENARIOS: dict[str, tuple[Any, int, list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("after", [False, True])
+@AFTER
 @pytest.mark.parametrize("name", SCENARIOS)
 async def test_killed_at_any_step_each_report_stands_once_and_in_order(
     tmp_path: Path, name: str, *, after: bool

@@ -12,9 +12,10 @@ from typing import TypeVar, get_args
 
 from schemas.envelope import from_ms, to_ms
 from schemas.events import Layouts
+from schemas.memory import KNOWN_CLOSED_S, KNOWN_MISSED_S
 from schemas.notices import NoticeCrmConfigured
 from schemas.outcomes import CrmOwner, CrmRecord
-from schemas.types import CrmRight
+from schemas.types import CrmRight, Language
 from services.crm_sync import core
 from services.crm_sync.addresses import email_key, usable_address
 from services.crm_sync.cards.answers import Answers, Known
@@ -27,14 +28,13 @@ from services.crm_sync.connectors.records import (
     Section,
 )
 from services.crm_sync.job import Crm, with_survivor
+from services.crm_sync.reasons import feed_limit, sentence
 from services.crm_sync.sync import Settings
 from services.runtime.effects import Refused
 from services.runtime.logs import log
 from services.runtime.metrics import Metrics
 from services.runtime.wall_clock import now_ms
 
-KNOWN_CLOSED_S, KNOWN_MISSED_S = 24 * 3600, 30 * 24 * 3600
-"""For how long the router takes requests about a chat (the contract, Memory)."""
 _LAYOUTS = "layouts"
 """What the fields are asked for."""
 
@@ -46,10 +46,11 @@ _log = log(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Whether a request would be carried out now; `reason` is the code it would be refused with."""
+    """Whether a request would be carried out now; `reason` is the code it would be refused with, `told` the same for people."""
 
     possible: bool
     reason: str | None
+    told: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,18 @@ class Actions:
 
 
 @dataclass(frozen=True, slots=True)
-class CrmCard:
-    """A card as the CRM had it at `read_at`. `reason`: why it is empty. `kind` is the person's; `matches`: how many have the address.
+class FeedLimit:
+    """How many entries of a record's feed the CRM lets anybody see at once; `told` is the warning for people."""
 
+    items_max: int
+    told: str
+
+
+@dataclass(frozen=True, slots=True)
+class CrmCard:
+    """A card as the CRM had it at `read_at`. `reason`: the code why it is empty, `told` the same for people, in their language.
+
+    `kind` is the person's; `matches`: how many have the address. `feed_limit`: where the CRM does not show the whole of a feed.
     Sections come in the order lead, person, company, fields in that of the layout; a value is empty where the record has none. Record
     and owner are told to agents who may use the CRM.
     """
@@ -73,20 +83,27 @@ class CrmCard:
     visitor_id: str | None
     read_at: str | None
     reason: str | None
+    told: str | None
     kind: PersonKind | None
     matches: int
     sections: tuple[Section, ...]
     unknown_fields: Layouts
     record: CrmRecord | None
     owner: CrmOwner | None
+    feed_limit: FeedLimit | None
     actions: Actions
 
 
 @dataclass(frozen=True, slots=True)
 class CrmFields:
-    """The fields a card can show, the present layouts, and what these name that is no field. `reason`: why there are no fields."""
+    """The fields a card can show, the present layouts, and what these name that is no field. `reason`: the code why there are no fields.
+
+    `told`: the same for people; `feed_limit`: as in a card.
+    """
 
     reason: str | None
+    told: str | None
+    feed_limit: FeedLimit | None
     fields: Fields
     layouts: Layouts
     unknown_fields: Layouts
@@ -132,7 +149,9 @@ class Cards:
         for crm in self._crms.values():
             await crm.known.close()
 
-    async def card(self, chat_id: str, visitor: ChatVisitor, *, workspace_id: str) -> CrmCard:
+    async def card(
+        self, chat_id: str, visitor: ChatVisitor, *, workspace_id: str, language: Language
+    ) -> CrmCard:
         """The card of a chat's visitor, as far as who asked the archive may see it. Raises Away, Transient and NotNow."""
         use = await self._use(workspace_id)
         email = usable_address(visitor.email)
@@ -162,30 +181,33 @@ class Cards:
             visitor_id=visitor.visitor_id,
             read_at=known.read_at,
             reason=reason,
+            told=_told(reason, language),
             kind=None if known.chosen is None else known.chosen.kind,
             matches=known.matches,
             sections=_shown(known, right),
             unknown_fields=unknown,
             record=None if right == "none" else _record(known),
             owner=None if right == "none" else _owner(known),
+            feed_limit=_feed_limit(use, language),
             actions=Actions(
                 *(
-                    _action("unknown_chat" if forgotten else why_not(kind))
+                    _action("unknown_chat" if forgotten else why_not(kind), language)
                     for kind in get_args(core.RequestKind)
                 )
             ),
         )
 
-    async def fields(self, *, workspace_id: str) -> CrmFields:
+    async def fields(self, *, workspace_id: str, language: Language) -> CrmFields:
         """The fields of a workspace's CRM, and how its layouts fit them. Raises Away, Transient and NotNow."""
         use = await self._use(workspace_id)
         if isinstance(use, str):
-            return CrmFields(use, {}, Layouts(), Layouts())
-        layouts = use.settings.layouts
+            return CrmFields(use, _told(use, language), None, {}, Layouts(), Layouts())
+        layouts, limit = use.settings.layouts, _feed_limit(use, language)
         try:
-            return CrmFields(None, await self._fields_of(use), layouts, await self._unknown_fields(use))
+            fields, unknown = await self._fields_of(use), await self._unknown_fields(use)
         except Refused as refused:
-            return CrmFields(refused.code, {}, layouts, Layouts())
+            return CrmFields(refused.code, _told(refused.code, language), limit, {}, layouts, Layouts())
+        return CrmFields(None, None, limit, fields, layouts, unknown)
 
     # ------------------------------------------------------------ what the CRM is asked
 
@@ -279,8 +301,19 @@ def _is_forgotten(visitor: ChatVisitor, *, now_ms: int) -> bool:
     return now_ms >= to_ms(visitor.ended_at) + known_s * 1000
 
 
-def _action(code: str | None) -> Action:
-    return Action(possible=code is None, reason=code)
+def _action(code: str | None, language: Language) -> Action:
+    return Action(possible=code is None, reason=code, told=_told(code, language))
+
+
+def _told(code: str | None, language: Language) -> str | None:
+    return None if code is None else sentence(code, language)
+
+
+def _feed_limit(use: _Use | str, language: Language) -> FeedLimit | None:
+    limits = None if isinstance(use, str) else use.crm.connector.declared.limits
+    if limits is None or limits.feed_items_max is None:
+        return None
+    return FeedLimit(limits.feed_items_max, feed_limit(limits, language))
 
 
 def _why_not(

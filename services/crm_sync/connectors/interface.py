@@ -32,6 +32,8 @@ TEXT_TOO_LONG = "text_too_long"
 """The code of a refusal of a text longer than the connector declares."""
 LOGIN_REFUSED = "login_refused"
 """The code of `Unavailable` where the CRM does not take the login: what comes meanwhile waits until somebody has put it right."""
+SETUP_NEEDED = "setup_needed"
+"""The code of `Unavailable` where the account lacks a field that the connector needs, and it can't make it: as with a login."""
 
 
 class OutcomeUnknown(Transient):

@@ -20,6 +20,7 @@ class Limits:
     """What a connector allows. The rate is for all workspaces of one account together.
 
     A body counted in `html` is one that the connector writes as HTML (`rich_text`): its size is that of the HTML.
+    `feed_limit_reason`: a code of `reasons.FEED_LIMITS`, or the reason itself, as the middle of a sentence.
     """
 
     body_max: int

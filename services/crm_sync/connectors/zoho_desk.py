@@ -6,25 +6,27 @@ again. A ticket is tied to Desk's own contact, which Desk finds or makes by the 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, cast
 
 from pydantic import BaseModel, SecretStr, TypeAdapter
 
 from schemas.outcomes import CrmRecord
-from services.crm_sync.connectors.interface import TEXT_TOO_LONG, Connector
+from services.crm_sync.connectors.interface import SETUP_NEEDED, TEXT_TOO_LONG, Connector
 from services.crm_sync.connectors.records import Declaration, Found, NewTicket
 from services.crm_sync.connectors.rich_text import as_html
-from services.crm_sync.connectors.vendor.grants import Grant
-from services.crm_sync.connectors.vendor.logins import Kept, Renewed
+from services.crm_sync.connectors.vendor.logins import Kept
 from services.crm_sync.connectors.vendor.opened import Opened
 from services.crm_sync.connectors.vendor.site import Failed, Site, refused_field
+from services.crm_sync.connectors.vendor.zoho import SCHEME, login_of
 from services.runtime.effects import EffectFailure, Refused, Unavailable
+from services.runtime.logs import log
 
 NAME = "zoho_desk"
-TOKEN_LASTS_S = 3_600
 DESCRIPTION_MAX, SUBJECT_MAX, LAST_NAME_MAX, CUSTOM_MAX = 65_535, 255, 80, 100
 """Characters of these fields. Only the description is never cut here: whoever makes the text knows how."""
 CHANNEL = "Chat"
+_log = log(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,7 @@ class _Errors:
 _ERRORS = TypeAdapter(_Errors)
 
 
-def judge(failed: Failed) -> EffectFailure | None:
+def judge(failed: Failed, account: DeskAccount) -> EffectFailure | None:
     """What Desk means by an error."""
     if failed.status == 404:
         # No request here names a record that could be gone.
@@ -81,6 +83,10 @@ def judge(failed: Failed) -> EffectFailure | None:
     said = failed.read(_ERRORS) if failed.status == 422 else None
     if said is None or not said.errors:
         return None
+    named = {one.fieldName.rpartition("/")[2] for one in said.errors}
+    if named & {account.reference_field, account.type_field}:
+        # What is written there is good for any field of text.
+        return Unavailable(SETUP_NEEDED)
     return refused_field(said.errors[0].fieldName, said.errors[0].errorType)
 
 
@@ -98,26 +104,14 @@ class ZohoDesk:
     async def create(self, ticket: NewTicket, *, marker: str, workspace_id: str) -> Found:
         """Create a ticket."""
         site, account = self._sites.of(workspace_id), self._accounts[workspace_id]
-        reached = {"email": ticket.email, "phone": ticket.phone}
-        known = {name: value for name, value in reached.items() if value is not None}
-        own = {account.reference_field: marker, account.type_field: ticket.type}
-        if ticket.tag is not None:
-            own[account.tag_field] = ticket.tag[:CUSTOM_MAX]
-        made = await site.write(
-            "POST",
-            f"/api/{account.api_version}/tickets",
-            _TICKET,
-            json={
-                "subject": ticket.title[:SUBJECT_MAX],
-                "departmentId": account.department_id,
-                "contact": {"lastName": ticket.name[:LAST_NAME_MAX], **known},
-                **known,
-                "description": as_html(ticket.text),
-                "channel": CHANNEL,
-                "cf": own,
-            },
-        )
-        return Found(_record(made))
+        try:
+            return await _made(ticket, site, account, marker=marker)
+        except Refused as refused:
+            # Without its field, or with one that takes certain words only, a ticket matters more than its tag.
+            if ticket.tag is None or account.tag_field.lower() not in refused.code:
+                raise
+            _log.warning("desk_tag_not_taken", code=refused.code)
+        return await _made(replace(ticket, tag=None), site, account, marker=marker)
 
     async def find(self, marker: str, *, workspace_id: str) -> Found | None:
         """Return the ticket with this marker."""
@@ -135,28 +129,40 @@ class ZohoDesk:
         return None if found is None or not found.data else Found(_record(found.data[0]))
 
 
+async def _made(ticket: NewTicket, site: Site, account: DeskAccount, *, marker: str) -> Found:
+    reached = {"email": ticket.email, "phone": ticket.phone}
+    known = {name: value for name, value in reached.items() if value is not None}
+    own = {account.reference_field: marker, account.type_field: ticket.type}
+    if ticket.tag is not None:
+        own[account.tag_field] = ticket.tag[:CUSTOM_MAX]
+    made = await site.write(
+        "POST",
+        f"/api/{account.api_version}/tickets",
+        _TICKET,
+        json={
+            "subject": ticket.title[:SUBJECT_MAX],
+            "departmentId": account.department_id,
+            "contact": {"lastName": ticket.name[:LAST_NAME_MAX], **known},
+            **known,
+            "description": as_html(ticket.text),
+            "channel": CHANNEL,
+            "cf": own,
+        },
+    )
+    return Found(_record(made))
+
+
 def _record(ticket: _Ticket) -> CrmRecord:
     return CrmRecord("ticket", ticket.id, ticket.webUrl)
 
 
 def _site(account: DeskAccount, kept: Kept) -> Site:
-    grant = Grant(
-        url=f"{account.accounts_url}/oauth/v2/token",
-        form={
-            "grant_type": "refresh_token",
-            "client_id": account.client_id,
-            "client_secret": account.client_secret.get_secret_value(),
-            "refresh_token": account.refresh_token.get_secret_value(),
-        },
-        lasts_s=TOKEN_LASTS_S,
-        private_addresses=account.private_addresses,
-    )
     return Site(
         account.url,
-        login=Renewed(grant.credentials, renew=grant.token, kept=kept),
-        scheme="Zoho-oauthtoken",
+        login=login_of(account, kept=kept),
+        scheme=SCHEME,
         headers={"orgId": account.org_id},
-        judge=judge,
+        judge=partial(judge, account=account),
         private_addresses=account.private_addresses,
     )
 

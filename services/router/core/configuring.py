@@ -12,9 +12,9 @@ from schemas.events import (
     DepartmentDeleted,
     WorkspaceConfigured,
 )
+from schemas.memory import KNOWN_MISSED_S
 from services.router.core import entering, mail, membership
 from services.router.core.departments import choose, resolve_again
-from services.router.core.revisions import KNOWN_MISSED_S
 from services.router.core.state import Agent, Department, Rota, Workspace
 from services.router.core.timers import Agenda
 

@@ -6,13 +6,10 @@ see one answer.
 
 from schemas import decisions as d
 from schemas import events as e
+from schemas.memory import KNOWN_CLOSED_S, KNOWN_MISSED_S
 from services.router.core import asking, entering
 from services.router.core.departments import Entry, choose, resolve
 from services.router.core.state import Agent, Chat, Workspace
-
-KNOWN_CLOSED_S = 24 * 3600
-KNOWN_MISSED_S = 30 * 24 * 3600
-"""For how long chats are known (the contract, Memory)."""
 
 
 def note_available(ws: Workspace, chat: Chat) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from itertools import groupby
 from zoneinfo import ZoneInfo
 
-from babel.core import negotiate_locale
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.requests import Request
@@ -18,6 +17,7 @@ from starlette.routing import BaseRoute, Route
 
 from schemas.types import Language
 from services.runtime.html import page_headers, page_templates
+from services.runtime.languages import preferred_language
 from services.runtime.links import LINK_PATH, LinkExpired, LinkInvalid, read_link
 from services.runtime.logs import explain, log
 from services.transcript.pages.reading import ArchivedChat, is_erased, read_chat
@@ -70,7 +70,7 @@ class Pages:
         if archived is None:
             return self._told(request, "absent", status=404)
         # In a thread: a long conversation takes a good part of a second, and transcripts are made on this loop.
-        otherwise = _preferred(request.headers.get("accept-language", ""))
+        otherwise = preferred_language(request.headers.get("accept-language", ""))
         html = await asyncio.to_thread(self.render, archived, otherwise=otherwise)
         return HTMLResponse(html, headers=HEADERS)
 
@@ -101,7 +101,7 @@ class Pages:
 
     def _told(self, request: Request, what: str, *, status: int) -> HTMLResponse:
         """A page of one sentence, in the reader's language as their browser states it."""
-        language = _preferred(request.headers.get("accept-language", ""))
+        language = preferred_language(request.headers.get("accept-language", ""))
         html = self._notice.render(
             language=language,
             style=STYLE,
@@ -109,9 +109,3 @@ class Pages:
             text=WORDS[language][f"{what}_text"],
         )
         return HTMLResponse(html, status_code=status, headers=HEADERS)
-
-
-def _preferred(accept_language: str) -> Language:
-    """The first language a browser asks for that there are words in; they list the wanted ones in order."""
-    wanted = [each.partition(";")[0].strip() for each in accept_language.split(",")]
-    return "ja" if negotiate_locale(wanted, WORDS, sep="-") == "ja" else "en"

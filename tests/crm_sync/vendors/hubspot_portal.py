@@ -54,7 +54,7 @@ class Portal:
     """An account, empty but for what HubSpot puts there."""
 
     def __init__(self, *owners: str) -> None:
-        self.locked = False
+        self.locked_out = False
         self.rows: dict[str, dict[str, Row]] = {kind: {} for kind in KINDS}
         self.merged: dict[str, str] = {}
         self.groups: dict[str, set[str]] = {kind: {"own"} for kind in KINDS}

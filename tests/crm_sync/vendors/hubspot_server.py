@@ -147,7 +147,7 @@ class HubspotServer:
     def _let_in(self, request: Request) -> Portal:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         portal = self._portals.get(token)
-        if scheme != "Bearer" or portal is None or portal.locked:
+        if scheme != "Bearer" or portal is None or portal.locked_out:
             message = "Authentication credentials not found. This API supports OAuth 2.0 authentication."
             raise Turned(401, "INVALID_AUTHENTICATION", message)
         sent, now = self._sent[token], self._now_s()

@@ -159,20 +159,6 @@ def _is_in(row: Row, view: Mapping[str, Any]) -> bool:
     )
 
 
-class HubspotLine(HttpLine):
-    asks_login = True
-
-    def __init__(self, serving: Serving, portal: Portal) -> None:
-        super().__init__(serving, too_many=TOO_MANY)
-        self._portal = portal
-
-    async def lock_out(self) -> None:
-        self._portal.locked = True
-
-    async def let_in(self) -> None:
-        self._portal.locked = False
-
-
 @dataclass(frozen=True)
 class Hubspot:
     """The connector and all that is behind it."""
@@ -186,18 +172,11 @@ class Hubspot:
     def acme(self) -> Portal:
         return self.portals[ACME]
 
-    @property
-    def asked(self) -> list[str]:
-        """What was asked of HubSpot since this was read, as method and path."""
-        asked = [f"{method} {path}" for method, path in self.serving.asked]
-        self.serving.asked.clear()
-        return asked
-
     def world(self) -> World:
         return World(
             self.crm,
             HubspotOffice(self.portals),
-            HubspotLine(self.serving, self.acme),
+            HttpLine(self.serving, self.acme, too_many=TOO_MANY),
             owner_id=KEN,
             together=("contact", "deal", "deal"),
             merges=frozenset({"lead", "contact"}),

@@ -65,7 +65,7 @@ class Org:
     """An org, with one user who is the API's."""
 
     owners: tuple[str, ...]
-    locked: bool = False
+    locked_out: bool = False
     duplicate_rule: str | None = None
     """`alert` or `block`: what a rule does with a lead whose address another lead has."""
     rows: dict[str, dict[str, Row]] = field(default_factory=lambda: {kind: {} for kind in PREFIXES})

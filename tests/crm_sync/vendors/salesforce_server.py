@@ -41,11 +41,11 @@ PARTS_MAX, QUERIES_MAX = 25, 5
 class Turned(Exception):
     """Salesforce's answer to what it does not do."""
 
-    def __init__(self, status: int, code: str, *fields: str) -> None:
+    def __init__(self, status: int, code: str, *fields: str, message: str = "quoted value") -> None:
         super().__init__(code)
         self.status = status
         # [ERR] A list of errors.
-        self.body: Any = [{"message": f"{code}: quoted value", "errorCode": code, "fields": list(fields)}]
+        self.body: Any = [{"message": f"{code}: {message}", "errorCode": code, "fields": list(fields)}]
 
 
 class SalesforceServer:
@@ -74,7 +74,9 @@ class SalesforceServer:
         # [AUTH] A form, and no expires_in in the answer.
         form = {name: values[0] for name, values in parse_qs(body.decode()).items()}
         org = self._orgs.get(form.get("client_id", ""))
-        known = org is not None and form["client_secret"] == f"{form['client_id']}-secret" and not org.locked
+        known = (
+            org is not None and form["client_secret"] == f"{form['client_id']}-secret" and not org.locked_out
+        )
         if org is None or not known or form["grant_type"] != "client_credentials":
             return JSONResponse(
                 {"error": "invalid_client", "error_description": "invalid client credentials"}, 400
@@ -89,7 +91,7 @@ class SalesforceServer:
     def _let_in(self, request: Request) -> Org:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         org = self.sessions.get(token)
-        if scheme != "Bearer" or org is None or org.locked:
+        if scheme != "Bearer" or org is None or org.locked_out:
             raise Turned(401, "INVALID_SESSION_ID")
         return org
 
@@ -154,7 +156,8 @@ def _queried(org: Org, how: str, text: str) -> Any:
     try:
         rows = org.query(text, deleted_too=how == "queryAll")
     except Malformed as error:
-        raise Turned(400, "INVALID_FIELD" if "No such column" in str(error) else "MALFORMED_QUERY") from None
+        code = "INVALID_FIELD" if "No such column" in str(error) else "MALFORMED_QUERY"
+        raise Turned(400, code, message=str(error)) from None
     return {"totalSize": len(rows), "done": True, "records": rows}
 
 
@@ -186,7 +189,8 @@ def _created(org: Org, kind: str, body: Mapping[str, Any], duplicates: str) -> R
 def _check(org: Org, kind: str, body: Mapping[str, Any]) -> None:
     for name, value in body.items():
         if name not in FIELDS[kind]:
-            raise Turned(400, "INVALID_FIELD", name)
+            # [ERR] It is named in the message alone.
+            raise Turned(400, "INVALID_FIELD", message=f"No such column '{name}' on sobject of type {kind}")
         if name in READ_ONLY:
             raise Turned(400, "INVALID_FIELD_FOR_INSERT_UPDATE", name)
         if not isinstance(value, str):

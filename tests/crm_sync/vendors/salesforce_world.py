@@ -116,17 +116,6 @@ class SalesforceOffice(Office):
 
 class SalesforceLine(HttpLine):
     limits_rate = False  # it has a limit of a day, and does not say when it ends
-    asks_login = True
-
-    def __init__(self, serving: Serving, org: Org) -> None:
-        super().__init__(serving, too_many=b"")
-        self._org = org
-
-    async def lock_out(self) -> None:
-        self._org.locked = True
-
-    async def let_in(self) -> None:
-        self._org.locked = False
 
 
 @dataclass(frozen=True)
@@ -143,18 +132,11 @@ class Salesforce:
     def acme(self) -> Org:
         return self.orgs[ACME]
 
-    @property
-    def asked(self) -> list[str]:
-        """What was asked of Salesforce since this was read: method and path."""
-        asked = [f"{method} {path}" for method, path in self.serving.asked]
-        self.serving.asked.clear()
-        return asked
-
     def world(self) -> World:
         return World(
             self.crm,
             SalesforceOffice(self.orgs, self.serving.url),
-            SalesforceLine(self.serving, self.acme),
+            SalesforceLine(self.serving, self.acme, too_many=b""),
             owner_id=KEN,
             together=("lead", "lead", "contact", "deal"),
             merges=frozenset({"lead", "contact"}),

@@ -100,6 +100,7 @@ class SellAccountData:
     """What one account holds, by resource and number."""
 
     creator_id: int = 300
+    sources_max: int = 1_000
     things: dict[str, dict[int, dict[str, Any]]] = field(
         default_factory=lambda: {
             "leads": {},
@@ -317,6 +318,9 @@ class SellServer:
         known = {one.get("name") for one in account.things[resource].values()}
         if resource == "lead_sources" and values["name"] in known:
             raise SellError(422, "already_exists", resource=single, at="/name")
+        if resource == "lead_sources" and len(known) >= account.sources_max:
+            # Assumed: that there may be no more of them.
+            raise SellError(422, "incorrect_value", resource=single, at="/name")
         if resource == "notes":
             for name in ("content", "resource_type", "resource_id"):
                 if not values.get(name):

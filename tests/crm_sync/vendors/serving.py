@@ -6,7 +6,8 @@ The one rule: what a fault does is done to the next request that it is meant for
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from socket import socket
+from typing import Any, Protocol
 
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,11 +22,32 @@ Writes = Callable[[str, str], bool]
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: signals are the test run's."""
+    """uvicorn for one test: it ends at once, where uvicorn looks ten times a second and then waits. Signals are the test run's."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ended = asyncio.Event()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self.ended.wait()
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:  # noqa: ARG002  # it has none but its own
+        for listening in self.servers:
+            listening.close()
+        for connection in list(self.server_state.connections):
+            known: Any = connection
+            known.transport.abort()
+        answering = list(self.server_state.tasks)
+        for task in answering:
+            task.cancel()
+        await asyncio.gather(*answering, return_exceptions=True)
+        for listening in self.servers:
+            await listening.wait_closed()
 
 
 class Serving:
@@ -51,6 +73,12 @@ class Serving:
         self.turned_away: tuple[int, dict[str, str], bytes] | None = None
         """Status, headers and body for the next request, which is not carried out."""
 
+    def asked_since(self) -> list[str]:
+        """Return what was asked since this was asked for last: method and path of each request."""
+        asked = [f"{method} {path}" for method, path in self.asked]
+        self.asked.clear()
+        return asked
+
     @property
     def url(self) -> str:
         """The address of the API."""
@@ -68,7 +96,7 @@ class Serving:
                     await asyncio.sleep(0.005)
             yield self
         finally:
-            self._server.should_exit = self._server.force_exit = True
+            self._server.ended.set()
             await serving
 
     async def _called(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -118,14 +146,23 @@ async def _answer(send: Send, status: int, headers: dict[str, str], body: bytes)
     await send({"type": "http.response.body", "body": body})
 
 
+class Door(Protocol):
+    """Where a vendor asks for the login."""
+
+    locked_out: bool
+    """Whether it is taken no more."""
+
+
 class HttpLine(Line):
-    """The faults of any API over HTTP. `too_many`: the body of a vendor's 429."""
+    """The faults of any API over HTTP. `too_many`: the body of a vendor's 429; `doors`: all that have to let the connector in."""
 
     losses = frozenset[Loss]({"before", "after", "half", "gateway"})
     limits_rate = True
+    asks_login = True
 
-    def __init__(self, serving: Serving, *, too_many: bytes) -> None:
+    def __init__(self, serving: Serving, *doors: Door, too_many: bytes) -> None:
         self._serving = serving
+        self._doors = doors
         self._too_many = too_many
 
     async def lose(self, how: Loss) -> None:
@@ -134,3 +171,11 @@ class HttpLine(Line):
     async def ask_to_wait(self, wait_s: int) -> None:
         headers = {"content-type": "application/json", "retry-after": str(wait_s)}
         self._serving.turned_away = (429, headers, self._too_many)
+
+    async def lock_out(self) -> None:
+        for door in self._doors:
+            door.locked_out = True
+
+    async def let_in(self) -> None:
+        for door in self._doors:
+            door.locked_out = False

@@ -11,6 +11,7 @@ import orjson
 import pytest
 from pydantic import SecretStr
 from starlette.types import Receive, Scope, Send
+from structlog.testing import capture_logs
 
 from services.crm_sync.connectors.vendor.tokens import Tokens
 from services.crm_sync.connectors.zendesk_sell.api import SellAccount
@@ -23,11 +24,12 @@ from tests.crm_sync.contract_trouble import TroubleContract
 from tests.crm_sync.contract_writing import WritingContract
 from tests.crm_sync.vendors.desk_server import TOKENS_MAX, DeskData, DeskError, DeskServer
 from tests.crm_sync.vendors.sell_server import SellAccountData, SellServer
+from tests.crm_sync.vendors.sell_world import KEN, REFERENCE, SellOffice
+from tests.crm_sync.vendors.sell_world import writes as writes_to_sell
 from tests.crm_sync.vendors.serving import HttpLine, Serving
-from tests.crm_sync.vendors.test_sell import KEN, REFERENCE, SellOffice
-from tests.crm_sync.vendors.test_sell import writes as writes_to_sell
 
 TICKETS = "/api/v1/tickets"
+TOO_MANY = orjson.dumps(DeskError(429, "THRESHOLD_EXCEEDED").body)
 
 
 class Both:
@@ -44,20 +46,6 @@ class Both:
 
 def writes(method: str, path: str) -> bool:
     return (method, path) == ("POST", TICKETS) or writes_to_sell(method, path)
-
-
-class BothLine(HttpLine):
-    asks_login = True
-
-    def __init__(self, both: Both, serving: Serving) -> None:
-        super().__init__(serving, too_many=orjson.dumps(DeskError(429, "THRESHOLD_EXCEEDED").body))
-        self._both = both
-
-    async def lock_out(self) -> None:
-        self._both.sell.locked_out = self._both.desk.locked_out = True
-
-    async def let_in(self) -> None:
-        self._both.sell.locked_out = self._both.desk.locked_out = False
 
 
 class BothOffice(SellOffice):
@@ -125,7 +113,7 @@ async def world(scene: Scene) -> AsyncIterator[World]:
     yield World(
         with_desk(sell, desk),
         BothOffice(scene.both),
-        BothLine(scene.both, scene.serving),
+        HttpLine(scene.serving, scene.both.sell, scene.both.desk, too_many=TOO_MANY),
         owner_id=KEN,
         keeps_markers_unique=False,
         refused_lead=replace(LEAD, owner_id="999"),
@@ -176,7 +164,6 @@ async def test_what_a_visitor_wrote_is_no_html(world: World, scene: Scene) -> No
     ("changes", "code"),
     [
         ({"department_id": "1"}, "field_departmentid_invalid"),
-        ({"reference_field": "cf_missing"}, "field_cf_cf_missing_invalid"),
     ],
 )
 async def test_a_refused_field_is_named(scene: Scene, changes: dict[str, Any], code: str) -> None:
@@ -193,6 +180,8 @@ async def test_a_refused_field_is_named(scene: Scene, changes: dict[str, Any], c
         ({"refresh_token": SecretStr("revoked")}, "login_refused"),
         ({"client_secret": SecretStr("wrong")}, "login_refused"),
         ({"api_version": "v9"}, "path_unknown"),
+        ({"reference_field": "cf_missing"}, "setup_needed"),
+        ({"type_field": "cf_missing"}, "setup_needed"),
     ],
 )
 async def test_what_waits_until_it_is_put_right(scene: Scene, changes: dict[str, Any], code: str) -> None:
@@ -205,6 +194,18 @@ async def test_what_waits_until_it_is_put_right(scene: Scene, changes: dict[str,
 async def test_a_workspace_without_an_account(world: World) -> None:
     with pytest.raises(Refused, match=r"\Ano_account\Z"):
         await world.connector.create_ticket(TICKET, marker="M", workspace_id="third")
+
+
+async def test_a_ticket_whose_tag_is_not_taken_has_none(scene: Scene) -> None:
+    desk = ZohoDesk({ACME: scene.account(tag_field="cf_missing")}, kept=scene.kept)
+    with capture_logs() as logs:
+        await desk.create(TICKET, marker="M", workspace_id=ACME)
+    (ticket,) = scene.both.desk.organizations[ACME].tickets
+    assert set(ticket["cf"]) == {"cf_chat_reference", "cf_chat_type"}
+    assert [one["event"] for one in logs] == ["desk_tag_not_taken"]
+    with pytest.raises(Refused, match=r"\Afield_"):
+        await desk.create(replace(TICKET, email="e" * 151), marker="M2", workspace_id=ACME)
+    await desk.close()
 
 
 async def test_when_the_credits_of_a_day_are_used_up(world: World, scene: Scene) -> None:

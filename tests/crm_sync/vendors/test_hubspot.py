@@ -7,17 +7,18 @@ from pathlib import Path
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from schemas.events import Layouts
 from schemas.outcomes import CrmOwner, CrmRecord
 from services.crm_sync.connectors.hubspot.connector import HubspotCrm
-from services.crm_sync.connectors.interface import OutcomeUnknown
+from services.crm_sync.connectors.interface import SETUP_NEEDED, OutcomeUnknown
 from services.crm_sync.connectors.vendor.rehearsal import rehearse
 from services.crm_sync.connectors.vendor.tape import playing, recording
 from services.runtime.effects import RETRY_AFTER_MAX_S, EffectFailure, Refused, Transient, Unavailable
 from tests.crm_sync.connector_contract import ConnectorContract
 from tests.crm_sync.connector_world import ACME, NOTE, TICKET, World, Written, activity
-from tests.crm_sync.vendors.hubspot_server import BURST_MAX
+from tests.crm_sync.vendors.hubspot_server import BURST_MAX, UNIQUE_MAX
 from tests.crm_sync.vendors.hubspot_world import KEN, Hubspot, accounts, hubspot
 
 OBJECTS, OWNERS = "/crm/objects/2026-03", "/crm/owners/2026-03"
@@ -48,38 +49,41 @@ async def test_the_requests_of_a_conversation(there: Hubspot, world: World) -> N
     number = hanako.id
     # Once in a process for each kind of record, and once for each owner in ten minutes.
     await crm.find_marker("none", workspace_id=ACME)
-    assert [one for one in there.asked if "/properties/" in one] == [
+    assert [one for one in there.serving.asked_since() if "/properties/" in one] == [
         f"GET /crm/properties/2026-03/{kind}/chat_marker" for kind in ("notes", "contacts", "tickets")
     ]
     await crm.find_people("h@example.com", workspace_id=ACME)
-    assert there.asked == [f"GET {OBJECTS}/contacts/h@example.com", f"GET {OWNERS}/{KEN}"]
+    assert there.serving.asked_since() == [f"GET {OBJECTS}/contacts/h@example.com", f"GET {OWNERS}/{KEN}"]
 
     await crm.find_people("h@example.com", workspace_id=ACME)
     await crm.add_activity(activity(), to=hanako, marker="A", workspace_id=ACME)
-    assert there.asked == [f"GET {OBJECTS}/contacts/h@example.com", f"POST {OBJECTS}/notes"]
+    assert there.serving.asked_since() == [f"GET {OBJECTS}/contacts/h@example.com", f"POST {OBJECTS}/notes"]
 
     await crm.find_people("new@example.com", workspace_id=ACME)
     lead = await crm.create_lead(replace(world.lead, email="new@example.com"), marker="L", workspace_id=ACME)
     await crm.add_activity(activity(), to=lead.record, marker="B", workspace_id=ACME)
-    assert there.asked == [
+    assert there.serving.asked_since() == [
         f"GET {OBJECTS}/contacts/new@example.com",
         f"POST {OBJECTS}/contacts",
         f"POST {OBJECTS}/notes",
     ]
 
     await crm.add_note(NOTE, to=hanako, marker="N", workspace_id=ACME)
-    assert there.asked == [f"GET {OBJECTS}/contacts/{number}", f"POST {OBJECTS}/notes"]
+    assert there.serving.asked_since() == [f"GET {OBJECTS}/contacts/{number}", f"POST {OBJECTS}/notes"]
     await crm.set_phone("+81312345678", of=hanako, workspace_id=ACME)
-    assert there.asked == [f"PATCH {OBJECTS}/contacts/{number}"]
+    assert there.serving.asked_since() == [f"PATCH {OBJECTS}/contacts/{number}"]
     await crm.create_ticket(replace(TICKET, person=hanako), marker="T", workspace_id=ACME)
-    assert there.asked == [f"POST {OBJECTS}/tickets"]
+    assert there.serving.asked_since() == [f"POST {OBJECTS}/tickets"]
 
 
 async def test_deals_are_read_together(there: Hubspot, world: World) -> None:
     for _ in range(3):
         await world.office.add("deal", "Order", "h@example.com")
     assert len(await there.crm.find_people("h@example.com", workspace_id=ACME)) == 4
-    assert there.asked == [f"GET {OBJECTS}/contacts/h@example.com", f"POST {OBJECTS}/deals/batch/read"]
+    assert there.serving.asked_since() == [
+        f"GET {OBJECTS}/contacts/h@example.com",
+        f"POST {OBJECTS}/deals/batch/read",
+    ]
 
 
 async def test_the_burst_limit_is_told_with_its_window(there: Hubspot) -> None:
@@ -130,7 +134,9 @@ async def test_two_workers_prepare_an_account_together() -> None:
         finally:
             await other.close()
         assert len(there.acme.rows["tickets"]) == 8
-        assert len([one for one in there.asked if one.endswith("/groups")]) == 2, "once in each worker"
+        assert len([one for one in there.serving.asked_since() if one.endswith("/groups")]) == 2, (
+            "once in each worker"
+        )
 
 
 async def test_one_that_broke_off_goes_on(there: Hubspot, world: World) -> None:
@@ -149,6 +155,44 @@ async def test_nothing_is_written_without_unique_markers(there: Hubspot, world: 
     assert not await world.written("activity")
     there.acme.properties["notes"]["chat_marker"]["hasUniqueValue"] = True
     await there.crm.add_activity(activity(), to=hanako, marker="A", workspace_id=ACME)
+
+
+async def test_what_hubspot_does_not_let_us_make_waits_until_it_does() -> None:
+    async with hubspot(prepared=False) as there:
+        of_others = [f"number_{number}" for number in range(UNIQUE_MAX)]
+        for name in of_others:
+            there.acme.define("tickets", name, hasUniqueValue=True)
+        with capture_logs() as logs, pytest.raises(Unavailable, match=rf"\A{SETUP_NEEDED}\Z"):
+            await there.crm.create_ticket(TICKET, marker="T", workspace_id=ACME)
+        assert logs[-1] == {
+            "event": "hubspot_setup_refused",
+            "kind": "tickets",
+            "code": "refused_400",
+            "log_level": "warning",
+        }
+        hanako = await there.world().add("Hanako")
+        await there.crm.add_activity(activity(), to=hanako, marker="A", workspace_id=ACME)
+        del there.acme.properties["tickets"][of_others[0]]
+        await there.crm.create_ticket(TICKET, marker="T", workspace_id=ACME)
+        assert len(await there.world().office.tickets()) == 1
+
+
+async def test_a_property_that_somebody_deletes_is_waited_for_or_made_anew(
+    there: Hubspot, world: World
+) -> None:
+    await there.crm.create_ticket(TICKET, marker="T1", workspace_id=ACME)
+    tag = there.acme.properties["tickets"].pop("chat_tag")
+    for _ in range(2):
+        with pytest.raises(Unavailable, match=rf"\A{SETUP_NEEDED}\Z"):
+            await there.crm.create_ticket(TICKET, marker="T2", workspace_id=ACME)
+    there.acme.properties["tickets"]["chat_tag"] = tag
+    await there.crm.create_ticket(TICKET, marker="T2", workspace_id=ACME)
+    for name in ("chat_tag", "chat_marker"):
+        del there.acme.properties["tickets"][name]
+    with pytest.raises(Unavailable, match=rf"\A{SETUP_NEEDED}\Z"):
+        await there.crm.create_ticket(TICKET, marker="T3", workspace_id=ACME)
+    await there.crm.create_ticket(TICKET, marker="T3", workspace_id=ACME)
+    assert len(await world.written("ticket")) == 3
 
 
 # ---------------------------------------------------------------- people
@@ -284,7 +328,7 @@ WINDOW = {"x-hubspot-ratelimit-interval-milliseconds": "10000"}
     ("status", "headers", "body", "failure", "code", "retry_after_s"),
     [
         (400, {}, {"message": f"Property values were not valid: {LISTED.decode()}"}, Refused, "field_lifecyclestage_invalid_option", None),
-        (400, {}, {"message": "Invalid input", "errors": NAMED}, Refused, "field_chat_tag_property_doesnt_exist", None),
+        (400, {}, {"message": "Invalid input", "errors": NAMED}, Unavailable, "setup_needed", None),
         (400, {}, {"message": "hanako@example.com is wrong"}, Refused, "refused_400", None),
         (400, {}, "hanako@example.com", Refused, "refused_400", None),
         (401, {}, {"category": "INVALID_AUTHENTICATION"}, Unavailable, "login_refused", None),

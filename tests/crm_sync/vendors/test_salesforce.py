@@ -11,20 +11,21 @@ import pytest
 
 from schemas.events import Layouts
 from schemas.outcomes import CrmOwner, CrmRecord
-from services.crm_sync.connectors.interface import OutcomeUnknown
+from services.crm_sync.connectors.interface import SETUP_NEEDED, OutcomeUnknown
 from services.crm_sync.connectors.salesforce.api import quoted
 from services.crm_sync.connectors.salesforce.connector import SalesforceCrm
 from services.crm_sync.connectors.vendor.rehearsal import rehearse
 from services.crm_sync.connectors.vendor.tape import playing, recording
 from services.runtime.effects import RETRY_AFTER_MAX_S, EffectFailure, Refused, Transient, Unavailable
 from tests.crm_sync.connector_contract import ConnectorContract
-from tests.crm_sync.connector_world import ACME, NOTE, World, activity
+from tests.crm_sync.connector_world import ACME, LEAD, NOTE, World, activity
 from tests.crm_sync.vendors.salesforce_org import Malformed, Org
 from tests.crm_sync.vendors.salesforce_world import API, KEN, Salesforce, accounts, salesforce
 
 DATA = "/services/data/v62.0"
 TOKEN = "POST /services/oauth2/token"
 OWNER = CrmOwner(KEN, "Ken Sato", f"{KEN}@example.com")
+LEAD_OF_NOBODY = replace(LEAD, owner_id=None)
 
 
 @pytest.fixture
@@ -50,28 +51,28 @@ async def test_the_requests_of_a_conversation(there: Salesforce, world: World) -
     hanako = await world.office.add("lead", "Hanako", "h@example.com", owner_id=KEN)
     deal = await world.office.add("deal", "Order", "d@example.com", company="Shop")
     await crm.find_people("h@example.com", workspace_id=ACME)
-    assert there.asked == [TOKEN, f"POST {DATA}/composite"]
+    assert there.serving.asked_since() == [TOKEN, f"POST {DATA}/composite"]
     await crm.add_activity(activity(), to=hanako, marker="A", workspace_id=ACME)
-    assert there.asked == [f"POST {DATA}/sobjects/Task"]
+    assert there.serving.asked_since() == [f"POST {DATA}/sobjects/Task"]
     lead = replace(world.lead, owner_id=None)
     await crm.create_lead(lead, marker="L", workspace_id=ACME)
-    assert there.asked == [f"POST {DATA}/sobjects/Lead"]
+    assert there.serving.asked_since() == [f"POST {DATA}/sobjects/Lead"]
     await crm.add_note(NOTE, to=hanako, marker="N", workspace_id=ACME)
-    assert there.asked == [f"POST {DATA}/composite", f"POST {DATA}/sobjects/Task"]
+    assert there.serving.asked_since() == [f"POST {DATA}/composite", f"POST {DATA}/sobjects/Task"]
     await crm.set_phone("+81312345678", of=hanako, workspace_id=ACME)
-    assert there.asked == [f"PATCH {DATA}/sobjects/Lead/{hanako.id}"]
+    assert there.serving.asked_since() == [f"PATCH {DATA}/sobjects/Lead/{hanako.id}"]
     await crm.card_fields(workspace_id=ACME)
-    assert len(there.asked) == 4
+    assert len(there.serving.asked_since()) == 4
     card = await crm.read_card(deal, layouts=Layouts(), workspace_id=ACME)
     assert [one.kind for one in card.sections] == ["lead", "company"]
-    assert there.asked == [f"GET {DATA}/query"]
+    assert there.serving.asked_since() == [f"GET {DATA}/query"]
 
 
 async def test_a_session_that_ends_is_renewed_once(there: Salesforce) -> None:
     await there.crm.find_people("h@example.com", workspace_id=ACME)
     other = SalesforceCrm(accounts(there.serving.url), kept=there.kept)
     there.server.sessions.clear()
-    assert there.asked.count(TOKEN) == 1
+    assert there.serving.asked_since().count(TOKEN) == 1
     try:
         await asyncio.gather(
             *(
@@ -82,7 +83,20 @@ async def test_a_session_that_ends_is_renewed_once(there: Salesforce) -> None:
         )
     finally:
         await other.close()
-    assert there.asked.count(TOKEN) == 1
+    assert there.serving.asked_since().count(TOKEN) == 1
+
+
+async def test_without_the_marker_field_all_waits_until_somebody_makes_it(there: Salesforce) -> None:
+    crm = SalesforceCrm(accounts(there.serving.url, marker_field="Missing__c"), kept=there.kept)
+    hanako = await there.world().add("Hanako")
+    for asked in (
+        crm.create_lead(LEAD_OF_NOBODY, marker="L", workspace_id=ACME),
+        crm.add_activity(activity(), to=hanako, marker="A", workspace_id=ACME),
+        crm.find_marker("A", workspace_id=ACME),
+    ):
+        with pytest.raises(Unavailable, match=rf"\A{SETUP_NEEDED}\Z"):
+            await asked
+    await crm.close()
 
 
 # ---------------------------------------------------------------- leads
@@ -242,6 +256,8 @@ async def test_what_the_local_server_takes(
     [
         (400, {"errorCode": "STRING_TOO_LONG", "fields": ["Subject"]}, Refused, "field_subject_string_too_long", None),
         (400, {"errorCode": "FIELD_CUSTOM_VALIDATION_EXCEPTION", "fields": []}, Refused, "field_custom_validation_exception", None),
+        (400, {"errorCode": "INVALID_FIELD_FOR_INSERT_UPDATE", "fields": ["Chat_Marker__c"]}, Unavailable, "setup_needed", None),
+        (400, {"errorCode": "INVALID_FIELD_FOR_INSERT_UPDATE", "fields": ["OwnerId"]}, Refused, "field_ownerid_invalid_field_for_insert_update", None),
         (400, {"errorCode": "UNABLE_TO_LOCK_ROW"}, Transient, "locked", None),
         (400, {}, Refused, "refused_400", None),
         (403, {"errorCode": "REQUEST_LIMIT_EXCEEDED"}, Unavailable, "rate_limited", RETRY_AFTER_MAX_S),

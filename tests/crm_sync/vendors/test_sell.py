@@ -1,189 +1,45 @@
 """The connector to Zendesk Sell: the contract, and what is Sell's own."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
 from schemas.events import Layouts
-from schemas.outcomes import CrmOwner, CrmRecord
-from services.crm_sync.connectors.records import CardKind, PersonKind
+from schemas.outcomes import CrmOwner
+from services.crm_sync.connectors.interface import SETUP_NEEDED
+from services.crm_sync.connectors.records import PersonKind
 from services.crm_sync.connectors.vendor.site import PAUSE_S
-from services.crm_sync.connectors.vendor.tokens import Tokens
-from services.crm_sync.connectors.zendesk_sell.api import OAuth, SellAccount
+from services.crm_sync.connectors.zendesk_sell.api import OAuth, Sell
 from services.crm_sync.connectors.zendesk_sell.connector import SellCrm
+from services.crm_sync.connectors.zendesk_sell.lists import SellLists
 from services.runtime.effects import Refused, Unavailable
 from tests.crm_sync.connector_contract import ConnectorContract
-from tests.crm_sync.connector_world import ACME, LEAD, NOTE, OTHER, Office, World, activity
-from tests.crm_sync.vendors.sell_server import CLIENT, TOO_MANY, SellAccountData, SellServer
-from tests.crm_sync.vendors.serving import HttpLine, Serving
-
-REFERENCE = "Chat reference"
-KEN = "301"
-PATHS = {"lead": "leads", "deal": "deals", "contact": "contacts"}
-
-
-def writes(method: str, path: str) -> bool:
-    return method == "PUT" or (method == "POST" and path in ("/v2/leads", "/v2/notes"))
-
-
-def seen(kind: str, thing: dict[str, Any]) -> CrmRecord:
-    """The record with the address of the page on which people see it."""
-    page = {"lead": "leads", "deal": "sales/deals", "contact": "crm/contacts"}[kind]
-    return CrmRecord(kind, str(thing["id"]), f"https://app.futuresimple.com/{page}/{thing['id']}")
-
-
-class SellOffice(Office):
-    """People at Sell, who see what stands there."""
-
-    def __init__(self, accounts: dict[str, SellAccountData]) -> None:
-        self._accounts = accounts
-
-    async def add(
-        self,
-        kind: PersonKind,
-        name: str,
-        email: str | None,
-        *,
-        workspace_id: str = ACME,
-        created_ms: int = 0,
-        owner_id: str | None = None,
-        company: str | None = None,
-    ) -> CrmRecord:
-        account = self._accounts[workspace_id]
-        owned: dict[str, Any] = {} if owner_id is None else {"owner_id": int(owner_id)}
-        if created_ms:
-            owned["created_at"] = datetime.fromtimestamp(created_ms / 1_000, UTC).isoformat()
-        if kind == "lead":
-            lead = account.put("leads", last_name=name, email=email, organization_name=company, **owned)
-            return seen("lead", lead)
-        of: dict[str, Any] = {}
-        if company is not None:
-            of["contact_id"] = account.put("contacts", name=company, is_organization=True)["id"]
-        contact = account.put("contacts", name=name, email=email, is_organization=False, **of, **owned)
-        if kind == "contact":
-            return seen("contact", contact)
-        deal = account.put(
-            "deals", name=name, contact_id=contact["id"], stage_id=1, value="12.50", currency="EUR", **owned
-        )
-        return seen("deal", deal)
-
-    async def remove(self, record: CrmRecord) -> None:
-        for account in self._accounts.values():
-            account.things[PATHS[record.type]].pop(int(record.id), None)
-
-    async def merge(self, duplicate: CrmRecord, *, into: CrmRecord) -> None:
-        await self.remove(duplicate)
-        for note in self._accounts[ACME].things["notes"].values():
-            if (note["resource_type"], note["resource_id"]) == (duplicate.type, int(duplicate.id)):
-                note["resource_id"] = int(into.id)
-
-    async def fill(self, record: CrmRecord, *, kind: CardKind, name: str, value: str) -> None:
-        things = self._accounts[ACME].things
-        thing = things[PATHS[record.type]][int(record.id)]
-        if kind == "company":
-            thing = things["contacts"][thing["contact_id"]]
-        thing["custom_fields"][name] = value
-
-    async def people(self, workspace_id: str = ACME) -> list[tuple[str, str | None, str | None, str | None]]:
-        account = self._accounts[workspace_id]
-        sources = account.things["lead_sources"]
-        return [
-            (
-                one["last_name"],
-                one["email"],
-                str(one["owner_id"]),
-                sources[one["source_id"]]["name"] if "source_id" in one else None,
-            )
-            for one in account.things["leads"].values()
-        ]
-
-    async def feed(self, workspace_id: str = ACME) -> list[tuple[str, str]]:
-        return [
-            (name, content.partition("\n\n")[2].rpartition("\n")[0])
-            for name, content in self._notes(r"\[(chat|missed_chat) \w+\]", workspace_id)
-        ]
-
-    async def notes(self, workspace_id: str = ACME) -> list[tuple[str, str]]:
-        return [
-            (name, content.rpartition("\n— ")[0])
-            for name, content in self._notes(r"\[note \w+\]", workspace_id)
-        ]
-
-    def _notes(self, last_line: str, workspace_id: str) -> list[tuple[str, str]]:
-        account = self._accounts[workspace_id]
-        found = []
-        for note in account.things["notes"].values():
-            of = account.things[f"{note['resource_type']}s"][note["resource_id"]]
-            if re.fullmatch(last_line, note["content"].rpartition("\n")[2]):
-                found.append((of.get("name") or of["last_name"], note["content"]))
-        return found
-
-    async def phone(self, record: CrmRecord) -> str | None:
-        phone = self._accounts[ACME].things[PATHS[record.type]][int(record.id)].get("phone")
-        return None if phone is None else str(phone)
-
-
-class SellLine(HttpLine):
-    asks_login = True
-
-    def __init__(self, server: SellServer, serving: Serving) -> None:
-        super().__init__(serving, too_many=TOO_MANY)
-        self._server = server
-
-    async def lock_out(self) -> None:
-        self._server.locked_out = True
-
-    async def let_in(self) -> None:
-        self._server.locked_out = False
-
-
-@dataclass
-class Scene:
-    server: SellServer
-    serving: Serving
-    kept: Tokens
-
-    def account(self, token: str = ACME, **changes: Any) -> SellAccount:
-        usual = SellAccount(SecretStr(token), REFERENCE, url=self.serving.url, private_addresses=True)
-        return replace(usual, **changes)
+from tests.crm_sync.connector_world import ACME, LEAD, NOTE, World, activity
+from tests.crm_sync.vendors.sell_server import CLIENT
+from tests.crm_sync.vendors.sell_world import KEN, Scene, sell
 
 
 @pytest.fixture
-async def scene(tmp_path: Any) -> AsyncIterator[Scene]:
-    server = SellServer()
-    server.accounts = {ACME: SellAccountData(), OTHER: SellAccountData()}
-    kept = await Tokens.open(f"sqlite:///{tmp_path}/tokens.db")
-    async with Serving(server.app, writes=writes).open() as serving:
-        yield Scene(server, serving, kept)
-    await kept.close()
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    async with sell(tmp_path) as opened:
+        yield opened
 
 
 @pytest.fixture
 async def crm(scene: Scene) -> AsyncIterator[SellCrm]:
-    opened = SellCrm({ACME: scene.account(ACME), OTHER: scene.account(OTHER)}, kept=scene.kept)
-    yield opened
-    await opened.close()
+    async with scene.connected() as opened:
+        yield opened
 
 
 @pytest.fixture
 def world(scene: Scene, crm: SellCrm) -> World:
-    return World(
-        crm,
-        SellOffice(scene.server.accounts),
-        SellLine(scene.server, scene.serving),
-        owner_id=KEN,
-        keeps_markers_unique=False,
-        merges=frozenset({"lead", "contact"}),
-        tells_merged=False,
-        custom={"lead": "Tier", "person": "Rank"},
-        refused_lead=replace(LEAD, owner_id="999"),
-    )
+    return scene.world(crm)
 
 
 class TestSell(ConnectorContract):
@@ -319,10 +175,9 @@ async def test_a_refused_field_is_named_without_its_value(
         await world.connector.create_lead(replace(world.lead, **changes), marker="M", workspace_id=ACME)
 
 
-@pytest.mark.parametrize(("name", "code"), [("Missing", "field_custom_fields_missing_unknown")])
-async def test_without_the_reference_field_no_lead_is_made(scene: Scene, name: str, code: str) -> None:
-    crm = SellCrm({ACME: scene.account(reference_field=name)}, kept=scene.kept)
-    with pytest.raises(Refused, match=rf"\A{code}\Z"):
+async def test_without_the_reference_field_leads_wait_until_somebody_makes_it(scene: Scene) -> None:
+    crm = SellCrm({ACME: scene.account(reference_field="Missing")}, kept=scene.kept)
+    with pytest.raises(Unavailable, match=rf"\A{SETUP_NEEDED}\Z"):
         await crm.create_lead(replace(LEAD, owner_id=KEN), marker="M", workspace_id=ACME)
     await crm.close()
 
@@ -356,6 +211,22 @@ async def test_the_source_is_found_whatever_its_letter_case(world: World, scene:
     await world.write("lead", to=await world.add("Hanako"))
     assert len(account.things["lead_sources"]) == 131
     assert (await world.office.people())[-1][3] == "Chat"
+
+
+async def test_a_source_that_another_has_made_meanwhile_is_taken(scene: Scene) -> None:
+    sells = [Sell(scene.account(), kept=scene.kept) for _ in range(2)]
+    workers = [SellLists(one) for one in sells]
+    assert [await one.sources() for one in workers] == [{}, {}]
+    made = await asyncio.gather(*(one.source_id("chat") for one in workers for _ in range(2)))
+    assert len(set(made)) == len(scene.server.accounts[ACME].things["lead_sources"]) == 1
+    for one in sells:
+        await one.close()
+
+
+async def test_a_lead_whose_source_can_not_be_made_has_none(world: World, scene: Scene) -> None:
+    scene.server.accounts[ACME].sources_max = 0
+    await world.write("lead", to=await world.add("Hanako"))
+    assert (await world.office.people())[-1][3] is None
 
 
 # ---------------------------------------------------------------- tokens that end

@@ -1,9 +1,10 @@
 """Recordings: what an account answered is played back to the same requests, and holds nothing of anybody."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import httpx
 import orjson
@@ -11,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from services.crm_sync.connectors.interface import Connector
-from services.crm_sync.connectors.vendor.rehearsal import PLAN, plan, rehearse
+from services.crm_sync.connectors.vendor.rehearsal import PLAN, SECRET, plan, rehearse
 from services.crm_sync.connectors.vendor.tape import Taped, TapeDiffers, playing, recording
 from services.crm_sync.connectors.vendor.tokens import Tokens
 from services.crm_sync.connectors.zendesk_sell.api import OAuth, SellAccount
@@ -22,11 +23,17 @@ from services.crm_sync.worker import opened_connectors
 from services.local.commands.crm import rehearsed
 from services.local.errors import LocalError
 from tests.crm_sync.connector_world import ACME
+from tests.crm_sync.vendors.hubspot_world import TOKENS, hubspot
+from tests.crm_sync.vendors.salesforce_world import salesforce
 from tests.crm_sync.vendors.sell_server import CLIENT
+from tests.crm_sync.vendors.sell_world import REFERENCE, sell
+from tests.crm_sync.vendors.serving import Serving
 from tests.crm_sync.vendors.test_desk import Scene, scene
-from tests.crm_sync.vendors.test_sell import REFERENCE, SellLine
 
 __all__ = ["scene"]
+
+Entry: TypeAlias = dict[str, Any]
+"""A workspace's, in the accounts file."""
 
 PRIVATE = (
     "佐藤",
@@ -133,6 +140,57 @@ async def test_a_recording_has_all_that_it_takes_to_play_it(scene: Scene, tape: 
     assert [one for one in scene.serving.asked if one[1] == "/v2/leads"]
 
 
+@asynccontextmanager
+async def sell_served(folder: Path) -> AsyncIterator[tuple[Serving, Entry]]:
+    async with sell(folder) as scene:
+        yield scene.serving, {"connector": "zendesk_sell", "token": ACME}
+
+
+@asynccontextmanager
+async def hubspot_served(_folder: Path) -> AsyncIterator[tuple[Serving, Entry]]:
+    async with hubspot(prepared=False) as there:
+        yield there.serving, {"connector": "hubspot", "token": TOKENS[ACME]}
+
+
+@asynccontextmanager
+async def salesforce_served(folder: Path) -> AsyncIterator[tuple[Serving, Entry]]:
+    async with salesforce(folder) as there:
+        app = {"client_id": f"app-{ACME}", "client_secret": f"app-{ACME}-secret"}
+        yield there.serving, {"connector": "salesforce", **app}
+
+
+@pytest.mark.parametrize(
+    ("served", "made"),
+    [
+        (sell_served, ["lead", "note", "note"]),
+        (hubspot_served, ["contact", "note", "note", "ticket"]),
+        (salesforce_served, ["lead", "task", "task"]),
+    ],
+)
+async def test_what_the_command_records_of_a_vendor_the_suite_plays_back(
+    served: Callable[[Path], AbstractAsyncContextManager[tuple[Serving, Entry]]],
+    made: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tape = tmp_path / "tape"
+    async with served(tmp_path) as (serving, login):
+        entry = {**login, "url": serving.url, "private_addresses": True}
+        (tmp_path / "accounts.json").write_bytes(orjson.dumps({ACME: entry}))
+        monkeypatch.setenv("CHAT_CRM_ACCOUNTS_FILE", str(tmp_path / "accounts.json"))
+        monkeypatch.setenv("CHAT_LEDGER_URL", f"sqlite:///{tmp_path}/ledger.db")
+        recorded = await rehearsed(ACME, login["connector"], folder=tape, word="w1")
+        assert [one.type for one in recorded] == made
+        serving.asked.clear()
+        await played(tape, tmp_path)
+        assert serving.asked == [], "it takes nothing but the folder"
+    written = "\n".join(path.read_text("utf-8") for path in files(tape))
+    secrets = [
+        entry[name] for name in SECRET & entry.keys() if entry[name] != ACME
+    ]  # Sell's token is a word of its own server
+    assert [one for one in (*secrets, "Bearer", "127.0.0.1") if one in written] == []
+
+
 async def test_the_command_records_an_account(
     scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,12 +201,10 @@ async def test_the_command_records_an_account(
     tape, name = tmp_path / "tape", "zendesk_sell"
     with pytest.raises(LocalError, match=r"\A--connector: one of "):
         await rehearsed(ACME, "sell", folder=tape, word="w1")
-    made = await rehearsed(ACME, name, folder=tape, word="w1")
-    assert [one.type for one in made] == ["lead", "note", "note"]
-    await played(tape, tmp_path)
+    await rehearsed(ACME, name, folder=tape, word="w1")
     with pytest.raises(LocalError, match=r"\A--record: "):
         await rehearsed(ACME, name, folder=tape, word="w2")
-    await SellLine(scene.both.sell, scene.serving).lock_out()
+    scene.both.sell.locked_out = True
     with pytest.raises(LocalError, match="login_refused"):
         await rehearsed(ACME, name, folder=tmp_path / "other", word="w2")
 

@@ -56,7 +56,7 @@ DECLARED = Declaration(
         name_chars_max=NAME_CHARS_MAX,
         people_found_max=PEOPLE_FOUND_MAX,
         feed_items_max=ITEMS_MAX,
-        feed_limit_reason="one page holds no more; a filter shows older ones",
+        feed_limit_reason="page_full",
     ),
 )
 

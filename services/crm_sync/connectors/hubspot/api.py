@@ -11,14 +11,14 @@ from time import monotonic
 from typing import Annotated, Literal, TypeAlias
 from urllib.parse import quote
 
-from cachetools import TTLCache
 from pydantic import Field as Key
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from schemas.outcomes import CrmOwner
-from services.crm_sync.connectors.interface import RECORD_GONE
+from services.crm_sync.connectors.interface import RECORD_GONE, SETUP_NEEDED
 from services.crm_sync.connectors.vendor.logins import Fixed
 from services.crm_sync.connectors.vendor.reach import Resolve
+from services.crm_sync.connectors.vendor.remembered import Remembered
 from services.crm_sync.connectors.vendor.site import Failed, Params, Site, refused_field
 from services.runtime.effects import RETRY_AFTER_MAX_S, EffectFailure, Refused, Transient, Unavailable
 
@@ -29,9 +29,6 @@ MARKER = "chat_marker"
 ALREADY_THERE = "already_there"
 """The code of a refusal of a value that is another record's and can't be this one's as well."""
 MARKER_NOT_UNIQUE = "marker_not_unique"
-OWNERS_MAX = 1_000
-KEPT_S = 600.0
-"""How long an owner's name, or what a card can show, is taken as known."""
 LOCKED_PAUSE_S = 2.0
 """What HubSpot asks for after a 423."""
 BURST_PAUSE_S = 10.0
@@ -185,19 +182,30 @@ def _pause_s(failed: Failed, error: _Error) -> float:
     return int(window) / 1000 if re.fullmatch(r"\d{1,9}", window) else BURST_PAUSE_S
 
 
-def _refusal(error: _Error) -> Refused | None:
+def _refusal(error: _Error) -> EffectFailure | None:
     if error.message.endswith(" already has that value."):
         return Refused(ALREADY_THERE)
     if "associations are not valid" in error.message:
         return Refused(RECORD_GONE)
-    for detail in error.errors:
-        for name in detail.context.get("propertyName", ()):
-            return refused_field(name, detail.code or "invalid")
+    problems = _problems(error)
+    if any(problem == "PROPERTY_DOESNT_EXIST" for _, problem in problems):
+        # One of ours, or it would not be sent: somebody has deleted it.
+        return Unavailable(SETUP_NEEDED)
+    return refused_field(*problems[0]) if problems else None
+
+
+def _problems(error: _Error) -> list[tuple[str, str]]:
+    """Return the properties that were refused and what is wrong with them."""
+    detailed = [
+        (name, detail.code or "invalid")
+        for detail in error.errors
+        for name in detail.context.get("propertyName", ())
+    ]
     try:
         listed = _INVALID.validate_json(error.message.partition(": ")[2])
     except ValidationError:
-        return None
-    return next((refused_field(one.name, one.error) for one in listed), None)
+        listed = ()
+    return detailed + [(one.name, one.error) for one in listed]
 
 
 # ---------------------------------------------------------------- requests
@@ -214,7 +222,7 @@ class Desk:
         now_s: Callable[[], float] = monotonic,
     ) -> None:
         self.account = account
-        self.owners: TTLCache[str, CrmOwner] = TTLCache(OWNERS_MAX, KEPT_S, timer=now_s)
+        self.owners = Remembered[str, CrmOwner](now_s=now_s)
         self.prepared: set[str] = set()
         self.preparing = asyncio.Lock()
         self.site = Site(

@@ -18,15 +18,12 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
 
-from cachetools import TTLCache
-
 from schemas.events import Layouts
 from schemas.outcomes import CrmOwner, CrmRecord
 from services.crm_sync.connectors.hubspot import cards
 from services.crm_sync.connectors.hubspot.api import (
     ALREADY_THERE,
     CONTACTS,
-    KEPT_S,
     MARKER,
     NOTES,
     RECORD,
@@ -55,7 +52,7 @@ from services.crm_sync.connectors.hubspot.setup import (
     TYPE,
     prepare,
 )
-from services.crm_sync.connectors.interface import RECORD_GONE, TEXT_TOO_LONG, Undeclared
+from services.crm_sync.connectors.interface import RECORD_GONE, SETUP_NEEDED, TEXT_TOO_LONG, Undeclared
 from services.crm_sync.connectors.records import (
     Card,
     CardKind,
@@ -72,7 +69,8 @@ from services.crm_sync.connectors.records import (
 from services.crm_sync.connectors.rich_text import as_html
 from services.crm_sync.connectors.vendor.opened import Opened
 from services.crm_sync.connectors.vendor.reach import Resolve
-from services.runtime.effects import Refused, Transient
+from services.crm_sync.connectors.vendor.remembered import Remembered
+from services.runtime.effects import Refused, Transient, Unavailable
 from services.runtime.wall_clock import now_ms
 
 CONNECTOR = "hubspot"
@@ -96,7 +94,6 @@ DECLARED = Declaration(
         requests_per_s_max=10.0,  # 100 in 10 s: the least of all subscriptions
     ),
 )
-ACCOUNTS_MAX = 1_000
 
 
 class HubspotCrm(Undeclared):
@@ -112,7 +109,7 @@ class HubspotCrm(Undeclared):
         self._desks = Opened(
             {one: Desk(account, resolve=resolve, now_s=now_s) for one, account in accounts.items()}
         )
-        self._columns: TTLCache[str, cards.Columns] = TTLCache(ACCOUNTS_MAX, KEPT_S, timer=now_s)
+        self._columns = Remembered[str, cards.Columns](now_s=now_s)
 
     @property
     def declared(self) -> Declaration:
@@ -263,10 +260,7 @@ class HubspotCrm(Undeclared):
         return Card(record_of(desk, record.type, standing.id), sections, owner)
 
     async def _card_columns(self, workspace_id: str) -> cards.Columns:
-        known = self._columns.get(workspace_id)
-        if known is None:
-            known = self._columns[workspace_id] = await cards.columns(self._desks.of(workspace_id))
-        return known
+        return await self._columns.of(workspace_id, lambda: cards.columns(self._desks.of(workspace_id)))
 
     # ------------------------------------------------------------ inside
 
@@ -306,6 +300,10 @@ class HubspotCrm(Undeclared):
             body["associations"] = [{"to": {"id": there_id}, "types": [link]}]
         try:
             return await desk.site.write("POST", desk.path("objects", kind), RECORD, json=body)
+        except Unavailable as failure:
+            if failure.code == SETUP_NEEDED:
+                desk.prepared.discard(kind)
+            raise
         except Refused as refused:
             if refused.code != ALREADY_THERE:
                 raise

@@ -77,17 +77,18 @@ async def owner_of(desk: Desk, record: Record) -> CrmOwner | None:
     owner_id = record.get(_OWNER)
     if not owner_id:
         return None
-    known = desk.owners.get(owner_id)
-    if known is None:
-        try:
-            user = await desk.site.read("GET", desk.path("owners", owner_id), OWNER)
-        except Refused as refused:
-            if refused.code != RECORD_GONE:
-                raise
-            user = Owner(owner_id)  # somebody who has left
-        name = " ".join(filter(None, (user.first_name, user.last_name)))
-        known = desk.owners[owner_id] = CrmOwner(owner_id, name or None, user.email)
-    return known
+    return await desk.owners.of(owner_id, lambda: _owner(desk, owner_id))
+
+
+async def _owner(desk: Desk, owner_id: str) -> CrmOwner:
+    try:
+        user = await desk.site.read("GET", desk.path("owners", owner_id), OWNER)
+    except Refused as refused:
+        if refused.code != RECORD_GONE:
+            raise
+        user = Owner(owner_id)  # somebody who has left
+    name = " ".join(filter(None, (user.first_name, user.last_name)))
+    return CrmOwner(owner_id, name or None, user.email)
 
 
 def number_of(record: CrmRecord) -> str:

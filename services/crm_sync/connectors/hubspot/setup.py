@@ -1,7 +1,8 @@
 """What the connector needs in a HubSpot account beyond HubSpot's own: properties of contacts, notes and tickets, and a list of missed chats.
 
 The one rule: the marker's property is made last, so where it is there all is there, and it must be one whose values HubSpot keeps unique:
-without that a repeated request would make a second record, so nothing is written.
+without that a repeated request would make a second record, so nothing is written. What HubSpot refuses here is no fault of the record
+that was to be written: it waits until the account has been put right.
 """
 
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from services.crm_sync.connectors.hubspot.api import (
     Desk,
     Property,
 )
-from services.crm_sync.connectors.interface import RECORD_GONE
+from services.crm_sync.connectors.interface import RECORD_GONE, SETUP_NEEDED
 from services.runtime.effects import Refused, Unavailable
 from services.runtime.logs import log
 
@@ -60,13 +61,18 @@ OWN: Mapping[str, tuple[_Own, ...]] = {
 
 
 async def prepare(desk: Desk, kind: str) -> None:
-    """Make what this kind of record lacks, once in a process. Raises Unavailable, OutcomeUnknown and Refused; then it can be done again."""
+    """Make what this kind of record lacks, once in a process. Raises Unavailable and OutcomeUnknown; then it can be done again."""
     if kind in desk.prepared:
         return
     async with desk.preparing:
-        if kind not in desk.prepared:
+        if kind in desk.prepared:
+            return
+        try:
             await _prepare(desk, kind)
-            desk.prepared.add(kind)
+        except Refused as refused:
+            _log.warning("hubspot_setup_refused", kind=kind, code=refused.code)
+            raise Unavailable(SETUP_NEEDED) from refused
+        desk.prepared.add(kind)
 
 
 async def _prepare(desk: Desk, kind: str) -> None:

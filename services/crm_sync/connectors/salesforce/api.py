@@ -6,6 +6,7 @@ The one rule: whatever comes from outside goes into a query through `quoted`, an
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -13,7 +14,7 @@ from pydantic import Field as Key
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from schemas.outcomes import CrmOwner
-from services.crm_sync.connectors.interface import LOGIN_REFUSED, RECORD_GONE
+from services.crm_sync.connectors.interface import LOGIN_REFUSED, RECORD_GONE, SETUP_NEEDED
 from services.crm_sync.connectors.vendor.grants import Grant
 from services.crm_sync.connectors.vendor.logins import Kept, Renewed
 from services.crm_sync.connectors.vendor.reach import Resolve
@@ -158,7 +159,10 @@ _MADE, _DESCRIBED = TypeAdapter(_Made), TypeAdapter(_Described)
 
 @dataclass(frozen=True, slots=True)
 class _Error:
+    """`message` is looked into, and told to nobody."""
+
     code: Annotated[str, Key(validation_alias="errorCode")] = ""
+    message: str = ""
     fields: tuple[str, ...] = ()
 
 
@@ -166,18 +170,22 @@ _ERRORS = TypeAdapter(tuple[_Error, ...])
 GONE = frozenset({"ENTITY_IS_DELETED", "NOT_FOUND", "MALFORMED_ID", "INVALID_ID_FIELD"})
 REFERENCES = frozenset({"INVALID_CROSS_REFERENCE_KEY", "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY"})
 LIMITS = frozenset({"REQUEST_LIMIT_EXCEEDED", "TOO_MANY_APEX_REQUESTS"})
+NO_FIELD = frozenset({"INVALID_FIELD", "INVALID_FIELD_FOR_INSERT_UPDATE"})
+"""There is no such field, or the app's user may not write it."""
 
 
-def judge(failed: Failed) -> EffectFailure | None:
+def judge(failed: Failed, account: SalesforceAccount) -> EffectFailure | None:
     """Return what an error of Salesforce means, or None where its status says it all."""
     if failed.status >= 500:
         return None
     errors = failed.read(_ERRORS)
-    return _meaning(errors[0]) if errors else None
+    return _meaning(errors[0], account) if errors else None
 
 
-def _meaning(error: _Error) -> EffectFailure | None:
+def _meaning(error: _Error, account: SalesforceAccount) -> EffectFailure | None:
     match error.code:
+        case code if code in NO_FIELD and account.marker_field in (*error.fields, *error.message.split("'")):
+            return Unavailable(SETUP_NEEDED)
         case code if code in LIMITS:  # of 24 hours that roll on
             return Unavailable("rate_limited", retry_after_s=RETRY_AFTER_MAX_S)
         case "UNABLE_TO_LOCK_ROW":
@@ -234,7 +242,7 @@ class Org:
             login=Renewed(grant.credentials, renew=grant.token, kept=kept),
             # Nobody is there to acknowledge an alert; a rule that blocks still does. Owners are the workspace's to choose.
             headers={"Sforce-Duplicate-Rule-Header": "allowSave=true", "Sforce-Auto-Assign": "FALSE"},
-            judge=judge,
+            judge=partial(judge, account=account),
             private_addresses=account.private_addresses,
             resolve=resolve,
         )
@@ -256,7 +264,8 @@ class Org:
         try:
             for part in answer.parts:
                 if part.status >= 300:
-                    raise _meaning(_ERRORS.validate_python(part.body)[0]) or Unavailable(LOGIN_REFUSED)
+                    error = _ERRORS.validate_python(part.body)[0]
+                    raise _meaning(error, self.account) or Unavailable(LOGIN_REFUSED)
             return tuple(_PAGE.validate_python(part.body).records for part in answer.parts)
         except (ValidationError, IndexError):
             raise Unavailable("answer_not_understood") from None

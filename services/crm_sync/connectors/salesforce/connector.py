@@ -14,8 +14,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
 
-from cachetools import TTLCache
-
 from schemas.events import Layouts
 from schemas.outcomes import CrmOwner, CrmRecord
 from services.crm_sync.addresses import spellings
@@ -54,6 +52,8 @@ from services.crm_sync.connectors.salesforce.api import (
 from services.crm_sync.connectors.vendor.logins import Kept
 from services.crm_sync.connectors.vendor.opened import Opened
 from services.crm_sync.connectors.vendor.reach import Resolve
+from services.crm_sync.connectors.vendor.remembered import Remembered
+from services.crm_sync.connectors.vendor.site import refused_field
 from services.runtime.effects import Refused, Transient
 from services.runtime.wall_clock import now_ms
 
@@ -64,9 +64,6 @@ PREFIXES: Mapping[str, PersonKind] = {"00Q": "lead", "003": "contact", "006": "d
 SUBJECT_CHARS_MAX = 255
 NOTE_FROM = "Note from "
 MERGES_FOLLOWED_MAX = 5
-KEPT_MAX = 1_000
-KEPT_S = 600.0
-"""How long an owner's name and the fields of cards are taken as known."""
 DECLARED = Declaration(
     name=CONNECTOR,
     capabilities=frozenset({"lead", "activity", "note", "phone", "card"}),
@@ -96,8 +93,8 @@ class SalesforceCrm(Undeclared):
         self._orgs = Opened(
             {one: Org(account, kept=kept, resolve=resolve) for one, account in accounts.items()}
         )
-        self._owners: TTLCache[tuple[str, str], CrmOwner] = TTLCache(KEPT_MAX, KEPT_S, timer=now_s)
-        self._columns: TTLCache[str, cards.Columns] = TTLCache(KEPT_MAX, KEPT_S, timer=now_s)
+        self._owners = Remembered[tuple[str, str], CrmOwner](now_s=now_s)
+        self._columns = Remembered[str, cards.Columns](now_s=now_s)
 
     @property
     def declared(self) -> Declaration:
@@ -227,21 +224,18 @@ class SalesforceCrm(Undeclared):
         return Card(_record(org, record.type, record.id), sections, owner)
 
     async def _card_columns(self, workspace_id: str) -> cards.Columns:
-        known = self._columns.get(workspace_id)
-        if known is None:
-            known = self._columns[workspace_id] = await cards.columns(self._orgs.of(workspace_id))
-        return known
+        return await self._columns.of(workspace_id, lambda: cards.columns(self._orgs.of(workspace_id)))
 
     # ------------------------------------------------------------ inside
 
     async def _owner(self, org: Org, owner_id: str, workspace_id: str) -> CrmOwner:
-        known = self._owners.get((workspace_id, owner_id))
-        if known is None:
+        async def ask() -> CrmOwner:
             (users,) = await org.query(select("Id, Name, Email", USER, f"Id = {quoted(owner_id)}"))
             if not users:
-                raise Refused("owner_unknown")
-            known = self._owners[workspace_id, owner_id] = CrmOwner(owner_id, users[0].name, users[0].email)
-        return known
+                raise refused_field("owner_id", "unknown")
+            return CrmOwner(owner_id, users[0].name, users[0].email)
+
+        return await self._owners.of((workspace_id, owner_id), ask)
 
     async def _standing(self, org: Org, record: CrmRecord) -> Record:
         """Return the record as it is now: the one it was merged into, if it was. Raises Refused where it is gone."""

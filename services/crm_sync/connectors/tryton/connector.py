@@ -15,7 +15,6 @@ from time import monotonic
 from typing import Any
 
 import phonenumbers
-from cachetools import TTLCache
 
 from schemas.events import Layouts
 from schemas.outcomes import CrmOwner, CrmRecord
@@ -38,6 +37,8 @@ from services.crm_sync.connectors.tryton import cards
 from services.crm_sync.connectors.tryton.rpc import NotTaken, TrytonAccount, TrytonRpc
 from services.crm_sync.connectors.tryton.values import OWNER, moment_ms, owner_of
 from services.crm_sync.connectors.vendor.opened import Opened
+from services.crm_sync.connectors.vendor.remembered import Remembered
+from services.crm_sync.connectors.vendor.site import refused_field
 from services.runtime.effects import Refused, Transient
 
 NAME = "tryton"
@@ -52,9 +53,6 @@ DECLARED = Declaration(
     limits=Limits(body_max=65_536, body_unit="characters", name_chars_max=200, people_found_max=50),
 )
 MERGES_FOLLOWED_MAX = 5
-KEPT_MAX = 1_000
-"""Employees known by their codes, and workspaces whose card fields are known."""
-KEPT_S = 600.0
 ANY = ["active", "in", [True, False]]
 """What is not active as well, which Tryton leaves out of a search that does not name it."""
 
@@ -72,10 +70,8 @@ class TrytonCrm(Undeclared):
         made = {account: TrytonRpc(account, now_s=now_s) for account in accounts.values()}
         self._accounts = accounts
         self._rpc = Opened({workspace_id: made[account] for workspace_id, account in accounts.items()})
-        self._owners: TTLCache[tuple[str, str], tuple[int, CrmOwner]] = TTLCache(
-            KEPT_MAX, KEPT_S, timer=now_s
-        )
-        self._columns: TTLCache[str, cards.Columns] = TTLCache(KEPT_MAX, KEPT_S, timer=now_s)
+        self._owners = Remembered[tuple[str, str], tuple[int, CrmOwner]](now_s=now_s)
+        self._columns = Remembered[str, cards.Columns](now_s=now_s)
 
     @property
     def declared(self) -> Declaration:
@@ -223,11 +219,7 @@ class TrytonCrm(Undeclared):
         return Card(record, layout.person(one), await self._owner(record, workspace_id=workspace_id))
 
     async def _card_columns(self, *, workspace_id: str) -> cards.Columns:
-        known = self._columns.get(workspace_id)
-        if known is None:
-            known = await cards.columns(self._rpc.of(workspace_id))
-            self._columns[workspace_id] = known
-        return known
+        return await self._columns.of(workspace_id, lambda: cards.columns(self._rpc.of(workspace_id)))
 
     # ------------------------------------------------------------ inside
 
@@ -284,21 +276,20 @@ class TrytonCrm(Undeclared):
         return next((party for party in parties if party not in with_one), None)
 
     async def _employee(self, code: str, *, workspace_id: str) -> tuple[int, CrmOwner]:
-        known = self._owners.get((workspace_id, code))
-        if known is not None:
-            return known
-        rpc = self._rpc.of(workspace_id)
-        found = await rpc.search(
-            "company.employee",
-            [["party.code", "=", code], ["company", "=", (await rpc.context())["company"]]],
-            ["party.code", "party.rec_name", "party.email"],
-            records_max=1,
-        )
-        owner = owner_of({"employee.": found[0]}) if found else None
-        if owner is None:
-            raise Refused("owner_unknown")
-        self._owners[workspace_id, code] = found[0]["id"], owner
-        return found[0]["id"], owner
+        async def ask() -> tuple[int, CrmOwner]:
+            rpc = self._rpc.of(workspace_id)
+            found = await rpc.search(
+                "company.employee",
+                [["party.code", "=", code], ["company", "=", (await rpc.context())["company"]]],
+                ["party.code", "party.rec_name", "party.email"],
+                records_max=1,
+            )
+            owner = owner_of({"employee.": found[0]}) if found else None
+            if owner is None:
+                raise refused_field("owner_id", "unknown")
+            return found[0]["id"], owner
+
+        return await self._owners.of((workspace_id, code), ask)
 
     async def _standing(self, record: CrmRecord, *, workspace_id: str) -> CrmRecord:
         """Return the record itself, or whom the party was merged into. What an opportunity is, is found when it is written to."""

@@ -32,7 +32,7 @@ LET_IN = {"access_token": "masked", "expires_in": 3_600, "instance_url": _URL, "
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?")
 """A day alone may be a day of birth."""
 _WHEN = re.compile(rf"{_MOMENT.pattern}|\d{{4}}-\d\d-\d\d")
-_OF_SCHEMA = re.compile(r"/(properties|describe)(/|$)")
+_OF_SCHEMA = re.compile(r"/(properties|describe|settings/fields)(/|$)")
 """Paths whose answers tell of fields, and of nobody: their names stay, since what is asked next is made of them."""
 _ID_KEY = re.compile(r".*([iI]d|ID|_ids)|id|logref")
 _ID = re.compile(r"[0-9]{1,20}|[A-Za-z0-9]{15,18}")
@@ -185,7 +185,7 @@ class _Recorder:
             said = orjson.loads(body) if body else None
         except orjson.JSONDecodeError:
             return "masked"
-        kept = KEPT | {"name"} if _OF_SCHEMA.search(request.url.path) else KEPT
+        kept = KEPT | {"name", "api_name"} if _OF_SCHEMA.search(request.url.path) else KEPT
         return self._mask.answered(said, kept=kept)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, SecretStr, TypeAdapter
 
-from services.crm_sync.connectors.interface import RECORD_GONE
+from services.crm_sync.connectors.interface import RECORD_GONE, SETUP_NEEDED
 from services.crm_sync.connectors.vendor.grants import Grant
 from services.crm_sync.connectors.vendor.logins import Fixed, Kept, Login, Renewed
 from services.crm_sync.connectors.vendor.site import Failed, Params, Site, refused_field
@@ -157,6 +157,8 @@ class _Errors(BaseModel):
 _ERRORS = TypeAdapter(_Errors)
 OF_A_NOTE = "/resource_id"
 """The field that is refused where a note's record is not there."""
+OWN = "/custom_fields/"
+"""What a custom field that is refused begins with: only the marker's is written."""
 
 
 def judge(failed: Failed) -> EffectFailure | None:
@@ -169,6 +171,8 @@ def judge(failed: Failed) -> EffectFailure | None:
         for one in errors:
             if one.field == OF_A_NOTE:
                 return Refused(RECORD_GONE)
+            if one.field is not None and one.field.startswith(OWN):
+                return Unavailable(SETUP_NEEDED)
             if one.field is not None:
                 return refused_field(one.field, one.code)
     return None

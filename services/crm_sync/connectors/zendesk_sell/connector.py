@@ -69,7 +69,7 @@ DECLARED = Declaration(
         people_found_max=PAGE_MAX,
         requests_per_s_max=10,
         feed_items_max=PAGE_MAX,
-        feed_limit_reason="Sell hands out a record's notes a hundred at a time, the newest first",
+        feed_limit_reason="notes_by_page",
     ),
 )
 

@@ -11,6 +11,7 @@ from cachetools import TTLCache
 
 from services.crm_sync.connectors.zendesk_sell.api import MANY_NAMED, NAMED, Named, Sell
 from services.runtime.effects import Refused
+from services.runtime.logs import log
 
 Things = Mapping[int, Named]
 FieldOwner = Literal["lead", "deal", "contact"]
@@ -18,6 +19,7 @@ FieldOwner = Literal["lead", "deal", "contact"]
 KEPT_S = 600.0
 LISTS_MAX = 16
 USERS_MAX = 1_000
+_log = log(__name__)
 
 
 class SellLists:
@@ -51,13 +53,26 @@ class SellLists:
                 return None
         return known
 
-    async def source_id(self, name: str) -> int:
-        """Return the source of this name; it is made where it is missing."""
-        for source in (await self.sources()).values():
-            if source.name.casefold() == name.casefold():
-                return source.id
-        del self._lists["lead_sources"]
-        return (await self._sell.create("lead_sources", {"name": name}, NAMED)).id
+    async def source_id(self, name: str) -> int | None:
+        """Return the source of this name, made where it is missing; None where Sell does not let it be made."""
+        there = await self._source(name)
+        if there is not None:
+            return there
+        try:
+            made = await self._sell.create("lead_sources", {"name": name}, NAMED)
+        except Refused as refused:
+            # Another worker may have made it. If none has, a lead matters more than its source.
+            self._lists.pop("lead_sources", None)
+            there = await self._source(name)
+            if there is None:
+                _log.warning("sell_source_not_made", code=refused.code)
+            return there
+        self._lists["lead_sources"] = {**await self.sources(), made.id: made}
+        return made.id
+
+    async def _source(self, name: str) -> int | None:
+        known = (await self.sources()).values()
+        return next((one.id for one in known if one.name.casefold() == name.casefold()), None)
 
     async def _list(self, name: str, read: Callable[[], Awaitable[list[Named]]]) -> Things:
         known: Things | None = self._lists.get(name)

@@ -1,0 +1,1 @@
+"""Zoho CRM, by its REST API."""

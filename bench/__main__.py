@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import core, cost, day, latency, mails, recovery, rows, speed
+from bench import core, cost, counting, day, latency, mails, recovery, rows, speed
 from bench.contender import PEERS_PYTHON
 
 PAIRS_OF_DAYS = 6
@@ -34,6 +34,7 @@ def main() -> None:
         found += recovery.measure(status.update)
         found += mails.measure(status.update)
         found += core.measure(one_day)
+        found += counting.measure(one_day)
         found += cost.measure()
     rows.keep(found)
     rows.show(found, console)

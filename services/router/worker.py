@@ -4,19 +4,20 @@ The one rule: nothing is decided here; this file only puts the parts together.
 """
 
 import asyncio
+from functools import partial
 
 from pydantic import Field
 
 from schemas.topics import EVENTS, ROUTER_STATE
+from services.router.core.figures import Figures
+from services.router.core.names import Names
+from services.router.observing import Observer
 from services.router.processor import RouterProcessor
 from services.router.records import SOURCE
-from services.runtime.metrics import Metrics
-from services.runtime.ports import Processor
 from services.runtime.process import main_of
 from services.runtime.runner import run_worker
 from services.runtime.settings import RuntimeSettings
 from services.runtime.ticks import TickSettings
-from services.runtime.wall_clock import now_ms
 
 
 class RouterSettings(RuntimeSettings):
@@ -32,27 +33,39 @@ class RouterSettings(RuntimeSettings):
         le=20_000,
         description="how often a partition's deadlines are looked at; a tick moves their clock by at most three intervals",
     )
-
-
-def observe(partition: int, processor: Processor, metrics: Metrics) -> None:
-    """After a batch: how long the oldest due deadline has waited to fire, and how far announced waiting times were off."""
-    assert isinstance(processor, RouterProcessor), "the router's partitions run the router's processor"
-    late_ms = processor.partition.deadline_lag_ms(now_ms())
-    metrics.set("deadline_lag_seconds", late_ms / 1000, partition=str(partition))
-    for error_s in processor.estimates.errors():
-        metrics.observe("estimated_wait_error_seconds", error_s)
+    service_level_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="within how long a chat should be answered: what counts as within the service level in the metrics",
+    )
+    metrics_workspaces_max: int = Field(
+        default=20, ge=0, description="workspaces that have a name in the metrics; all others are `other`"
+    )
+    metrics_departments_max: int = Field(
+        default=10, ge=0, description="departments of a workspace that have a name there"
+    )
+    metrics_workspaces: str = Field(
+        default="",
+        description="workspaces that have a name there before all others, separated by commas; the rest as they come",
+    )
 
 
 async def run(settings: RouterSettings, stop: asyncio.Event) -> None:
     """Runs the worker until `stop` is set. Raises WorkerFailed."""
+    names = Names(
+        workspaces_max=settings.metrics_workspaces_max,
+        departments_max=settings.metrics_departments_max,
+        first=settings.metrics_workspaces.split(","),
+    )
+    figures = partial(Figures, names=names, within_ms=round(settings.service_level_s * 1000))
     await run_worker(
         settings=settings,
         inputs=(EVENTS,),
         changelog=ROUTER_STATE,
-        factory=RouterProcessor,
+        factory=partial(RouterProcessor, figures=figures),
         stop=stop,
         ticks=TickSettings(topic=EVENTS, interval_ms=settings.tick_interval_ms, source=SOURCE),
-        observe=observe,
+        observe=Observer(),
     )
 
 

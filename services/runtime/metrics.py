@@ -1,226 +1,40 @@
-"""Every metric of every worker, in one closed list, and the registry of a process.
+"""The metrics of a process: those of the closed list in `series`, kept so that what happens often costs little.
 
-The one rule: a metric that is not in `DEFINITIONS` does not exist, and no label ever holds an id, a name or an address.
+The one rule: a metric that is not in `DEFINITIONS` does not exist. Everything here is called from the event loop's thread only.
 """
 
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import generate_latest
 
-MetricName: TypeAlias = Literal[
-    "records_in",
-    "records_out",
-    "dead_letters",
-    "unknown_types",
-    "batches",
-    "batch_records",
-    "batch_seconds",
-    "transaction_seconds",
-    "decision_latency_seconds",
-    "lag_records",
-    "deadline_lag_seconds",
-    "estimated_wait_error_seconds",
-    "ticks",
-    "ticks_failed",
-    "partitions_assigned",
-    "partitions_running",
-    "rebalances",
-    "fences",
-    "task_failures",
-    "restore_records",
-    "restore_seconds",
-    "restore_total_records",
-    "restore_remaining_records",
-    "restore_done_ratio",
-    "restore_left_seconds",
-    "records_expired",
-    "loop_delay_seconds",
-    "effects",
-    "effect_seconds",
-    "effect_retries",
-    "effects_in_flight",
-    "effects_parked",
-    "effects_waiting_records",
-    "effects_waiting_seconds",
-    "effects_waiting_left_seconds",
-    "circuit_open",
-    "crm_requests",
-    "crm_pace_wait_seconds",
-    "card_fields_unknown",
-    "archive_records",
-    "archive_unreadable",
-    "archive_failures",
-    "archive_lag_records",
-    "summaries",
-]
-Kind: TypeAlias = Literal["counter", "gauge", "histogram", "ages"]
+from services.runtime.series import DEFINITIONS, MetricName
+from services.runtime.series.definition import PREFIX, Definition
 
-_FAST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-_WAITS_S = (1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
-_SLOW_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+__all__ = ["DEFINITIONS", "PREFIX", "Labels", "Levels", "MetricName", "Metrics", "Spread", "Tally"]
 
-
-@dataclass(frozen=True, slots=True)
-class Definition:
-    """One metric. `ages` is a histogram that takes a whole batch's timestamps in one call."""
-
-    name: MetricName
-    kind: Kind
-    help: str
-    unit: str = ""
-    labels: tuple[str, ...] = ()
-    buckets: tuple[float, ...] = ()
-
-
-DEFINITIONS: tuple[Definition, ...] = (
-    Definition("records_in", "counter", "Records processed and committed.", labels=("topic",)),
-    Definition("records_out", "counter", "Records written and committed.", labels=("topic",)),
-    Definition("dead_letters", "counter", "Records refused into a dead-letter topic.", labels=("topic",)),
-    Definition("unknown_types", "counter", "Records of a type this version does not know, skipped."),
-    Definition("batches", "counter", "Batches processed."),
-    Definition("batch_records", "counter", "Records in these batches."),
-    Definition("batch_seconds", "histogram", "Time to decide one batch.", "seconds", (), _FAST_S),
-    Definition("transaction_seconds", "histogram", "Time from begin to commit.", "seconds", (), _FAST_S),
-    Definition(
-        "decision_latency_seconds",
-        "ages",
-        "Time from a record's append to the commit of what followed from it.",
-        "seconds",
-        (),
-        _FAST_S,
-    ),
-    Definition("lag_records", "gauge", "Records between position and end.", labels=("topic", "partition")),
-    Definition(
-        "deadline_lag_seconds",
-        "gauge",
-        "How long the oldest due deadline has been waiting to fire.",
-        "seconds",
-        ("partition",),
-    ),
-    Definition(
-        "estimated_wait_error_seconds",
-        "histogram",
-        "How far an announced waiting time was from the real one.",
-        "seconds",
-        (),
-        _WAITS_S,
-    ),
-    Definition("ticks", "counter", "Ticks appended."),
-    Definition("ticks_failed", "counter", "Ticks that could not be appended in time."),
-    Definition("partitions_assigned", "gauge", "Partitions assigned to this process."),
-    Definition("partitions_running", "gauge", "Partitions restored and running."),
-    Definition("rebalances", "counter", "Assignments received."),
-    Definition("fences", "counter", "Times this process was found to be a zombie."),
-    Definition("task_failures", "counter", "Transactions that failed or whose outcome is unknown."),
-    Definition("restore_records", "counter", "Changelog records read."),
-    Definition(
-        "restore_seconds", "histogram", "Time from fencing to running of a partition.", "seconds", (), _SLOW_S
-    ),
-    Definition(
-        "restore_total_records",
-        "gauge",
-        "Changelog offsets of a partition that is being restored.",
-        labels=("partition",),
-    ),
-    Definition(
-        "restore_remaining_records", "gauge", "Changelog offsets still to be read.", labels=("partition",)
-    ),
-    Definition(
-        "restore_done_ratio",
-        "gauge",
-        "How much of a restore is done, of 1: reading, then taking in what was read.",
-        labels=("partition",),
-    ),
-    Definition(
-        "restore_left_seconds",
-        "gauge",
-        "Time a restore still takes at its pace so far.",
-        "seconds",
-        ("partition",),
-    ),
-    Definition(
-        "records_expired",
-        "counter",
-        "Input offsets that retention deleted before they were read.",
-        "",
-        ("topic",),
-    ),
-    Definition("loop_delay_seconds", "gauge", "How late the event loop's last beat was.", "seconds"),
-    Definition("effects", "counter", "External effects settled.", labels=("kind", "result")),
-    Definition(
-        "effect_seconds", "histogram", "Time one external effect took.", "seconds", ("kind",), _SLOW_S
-    ),
-    Definition("effect_retries", "counter", "Attempts at an effect after the first.", labels=("kind",)),
-    Definition("effects_in_flight", "gauge", "External effects being done.", labels=("kind",)),
-    Definition(
-        "effects_parked", "gauge", "Records kept in the ledger's database until their downstream is back."
-    ),
-    Definition(
-        "effects_waiting_records",
-        "gauge",
-        "Parked records by what they wait for: a server, a CRM, or `slow` ones.",
-        labels=("target",),
-    ),
-    Definition(
-        "effects_waiting_seconds",
-        "gauge",
-        "Age of the oldest parked record.",
-        "seconds",
-        ("target",),
-    ),
-    Definition(
-        "effects_waiting_left_seconds",
-        "gauge",
-        "Time until the last parked record is done, at the pace of the last minute, of the queue that takes longest; +Inf while nothing "
-        "of a queue gets through.",
-        "seconds",
-        ("target",),
-    ),
-    Definition(
-        "circuit_open",
-        "gauge",
-        "Downstreams of this name that are left alone; 0 while all is well.",
-        labels=("target",),
-    ),
-    Definition(
-        "crm_requests",
-        "counter",
-        "Requests sent to CRMs, by the connector's method that needed them.",
-        labels=("connector", "operation"),
-    ),
-    Definition(
-        "crm_pace_wait_seconds",
-        "histogram",
-        "How long a request waited for its turn under the CRM's rate.",
-        "seconds",
-        ("connector",),
-        _SLOW_S,
-    ),
-    Definition(
-        "card_fields_unknown",
-        "counter",
-        "Names in layouts of cards that the CRM has no field for, counted when that changes.",
-    ),
-    Definition("archive_records", "counter", "Records read into the archive."),
-    Definition("archive_unreadable", "counter", "Records the archive could not read, passed over."),
-    Definition("archive_failures", "counter", "Batches the archive had to try again."),
-    Definition(
-        "archive_lag_records",
-        "gauge",
-        "Records the archive has still to read.",
-        labels=("topic", "partition"),
-    ),
-    Definition("summaries", "counter", "Summaries of finished chats, made or given up.", labels=("result",)),
-)
-
-PREFIX = "chat_"
+Labels: TypeAlias = tuple[str, ...]
+"""Values of a metric's labels, in the order of its definition."""
+Tally: TypeAlias = dict[Labels, float]
+"""A counter that whoever counts much adds to in place."""
+Levels: TypeAlias = Mapping[str, Mapping[Labels, float]]
+"""What a partition tells of itself as it is now: gauges, each with all its values."""
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter that nobody reads
+
+
+def _cumulated(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
+    """The buckets as Prometheus reads them: each holds those below it."""
+    total = 0
+    buckets: list[tuple[str, float]] = []
+    for bound, count in zip([*map(str, bounds), "+Inf"], counts, strict=True):
+        total += count
+        buckets.append((bound, total))
+    return buckets
 
 
 @dataclass(slots=True, eq=False)
@@ -235,24 +49,83 @@ class _Ages:
         self.counts = [0] * (len(self.definition.buckets) + 1)
 
     def observe(self, now_ms: int, timestamps_ms: Sequence[int]) -> None:
-        ages_ms = sorted([now_ms - at_ms if at_ms < now_ms else 0 for at_ms in timestamps_ms])
-        below = 0
+        at_ms = sorted(timestamps_ms)
+        past = bisect_right(at_ms, now_ms)  # what is of the future has the age 0
+        self.sum_s += (past * now_ms - sum(at_ms[:past])) / 1000
+        older = len(at_ms)
         for index, bound_s in enumerate(self.definition.buckets):
-            reached = bisect_right(ages_ms, bound_s * 1000, below)
-            self.counts[index] += reached - below
-            below = reached
-        self.counts[-1] += len(ages_ms) - below
-        self.sum_s += sum(ages_ms) / 1000
+            before = bisect_left(at_ms, now_ms - bound_s * 1000, 0, older)
+            self.counts[index] += older - before
+            older = before
+        self.counts[-1] += older
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
-        total = 0
-        buckets = []
-        for bound, count in zip([*map(str, self.definition.buckets), "+Inf"], self.counts, strict=True):
-            total += count
-            buckets.append((bound, total))
+        buckets = _cumulated(self.definition.buckets, self.counts)
         yield HistogramMetricFamily(
-            PREFIX + self.definition.name, self.definition.help, buckets=buckets, sum_value=self.sum_s
+            self.definition.full_name, self.definition.help, buckets=buckets, sum_value=self.sum_s
         )
+
+
+@dataclass(slots=True, eq=False)
+class Spread:
+    """A histogram that whoever measures much puts values into without a call for each label."""
+
+    definition: Definition
+    counts: dict[Labels, list[int]] = field(default_factory=dict)
+    sums_s: dict[Labels, float] = field(default_factory=dict)
+
+    def put(self, labels: Labels, seconds: float) -> None:
+        """Puts one duration in."""
+        bounds = self.definition.buckets
+        counts = self.counts.get(labels)
+        if counts is None:
+            counts = self.counts[labels] = [0] * (len(bounds) + 1)
+            self.sums_s[labels] = 0.0
+        counts[bisect_left(bounds, seconds)] += 1
+        self.sums_s[labels] += seconds
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """What Prometheus reads."""
+        definition = self.definition
+        family = HistogramMetricFamily(definition.full_name, definition.help, labels=definition.labels)
+        for labels, counts in self.counts.items():
+            family.add_metric(labels, _cumulated(definition.buckets, counts), self.sums_s[labels])
+        yield family
+
+
+@dataclass(slots=True, eq=False)
+class _Tallied:
+    """The counter over a tally."""
+
+    definition: Definition
+    tally: Tally = field(default_factory=dict)
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        definition = self.definition
+        family = CounterMetricFamily(definition.full_name, definition.help, labels=definition.labels)
+        for labels, value in (self.tally or ({} if definition.labels else {(): 0.0})).items():
+            family.add_metric(labels, value)
+        yield family
+
+
+@dataclass(slots=True, eq=False)
+class _Told:
+    """The gauge over what partitions tell: of values with the same labels their sum, or the greatest."""
+
+    definition: Definition
+    by_partition: dict[int, Mapping[Labels, float]] = field(default_factory=dict)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        definition = self.definition
+        family = GaugeMetricFamily(definition.full_name, definition.help, labels=definition.labels)
+        values: dict[Labels, float] = {} if definition.labels else {(): 0.0}
+        for told in self.by_partition.values():
+            for labels, value in told.items():
+                before = values.get(labels, 0.0)
+                values[labels] = before + value if definition.kind == "level" else max(before, value)
+        for labels, value in values.items():
+            family.add_metric(labels, value)
+        yield family
 
 
 class Metrics:
@@ -260,28 +133,36 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        self._told: dict[str, _Told] = {}
+        self.tallies: dict[str, Tally] = {}
+        """The counts behind each `tally` by its name, to be added to in place."""
         self._metrics: dict[str, Any] = {each.name: self._make(each) for each in DEFINITIONS}
         self._children: dict[tuple[str, ...], Any] = {}
 
     def _make(self, definition: Definition) -> Any:
-        name = PREFIX + definition.name
+        name, help_, labels = PREFIX + definition.name, definition.help, definition.labels
         match definition.kind:
             case "counter":
-                return Counter(name, definition.help, definition.labels, registry=self._registry)
+                return Counter(name, help_, labels, registry=self._registry)
             case "gauge":
-                return Gauge(name, definition.help, definition.labels, registry=self._registry)
+                return Gauge(name, help_, labels, registry=self._registry)
             case "histogram":
-                return Histogram(
-                    name,
-                    definition.help,
-                    definition.labels,
-                    registry=self._registry,
-                    buckets=definition.buckets,
-                )
+                return Histogram(name, help_, labels, registry=self._registry, buckets=definition.buckets)
             case "ages":
-                ages = _Ages(definition)
-                self._registry.register(ages)  # a collector is what has `collect`
-                return ages
+                return self._collected(_Ages(definition))
+            case "spread":
+                return self._collected(Spread(definition))
+            case "tally":
+                tallied = self._collected(_Tallied(definition))
+                self.tallies[definition.name] = tallied.tally
+                return tallied
+            case "level" | "peak":
+                told = self._told[definition.name] = self._collected(_Told(definition))
+                return told
+
+    def _collected(self, collector: Any) -> Any:
+        self._registry.register(collector)  # a collector is what has `collect`
+        return collector
 
     def _child(self, name: MetricName, labels: dict[str, str]) -> Any:
         key = (name, *labels, *labels.values())
@@ -311,6 +192,21 @@ class Metrics:
     def observe_ages(self, name: MetricName, *, now_ms: int, timestamps_ms: Sequence[int]) -> None:
         """Puts the ages of a whole batch into an `ages` histogram."""
         self._metrics[name].observe(now_ms, timestamps_ms)
+
+    def spread(self, name: MetricName) -> Spread:
+        """The histogram behind a `spread`."""
+        spread: Spread = self._metrics[name]
+        return spread
+
+    def tell(self, partition: int, levels: Levels) -> None:
+        """A partition tells how it stands: each of these gauges anew, with all its values."""
+        for name, values in levels.items():
+            self._told[name].by_partition[partition] = values
+
+    def leave(self, partition: int) -> None:
+        """A partition is no longer this process's: what it told goes."""
+        for told in self._told.values():
+            told.by_partition.pop(partition, None)
 
     def value(self, sample: str, **labels: str) -> float | None:
         """The value of a sample as it is exposed, without the prefix (`records_in_total`); for tests and reports."""

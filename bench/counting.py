@@ -1,0 +1,135 @@
+"""What the metrics cost the router: its loop over the sample day with them and without, in memory, in turns.
+
+One rule: both run the worker's own loop (`PartitionTask`), so all that is counted for a batch is in the difference; what a scrape costs is
+not. Ports that answer at once stand for Kafka. The time is the processor's, divided by the events without ticks.
+"""
+
+import asyncio
+import gc
+from collections.abc import Sequence
+from functools import partial
+from statistics import median
+from time import process_time_ns
+from typing import Any
+
+from bench.core import BATCH_RECORDS
+from bench.day import PARTITIONS, Record, as_input
+from bench.rows import Row
+from schemas.topics import EVENTS, ROUTER_STATE
+from services.router.core.figures import Figures
+from services.router.core.names import Names
+from services.router.observing import Observer
+from services.router.processor import RouterProcessor
+from services.runtime import broker
+from services.runtime.deadletter import DeadLetterLimit
+from services.runtime.kafka import SystemClock
+from services.runtime.metrics import Metrics
+from services.runtime.partition_task import Limits, PartitionTask, Ports
+from services.runtime.ports import InputRecord
+from services.runtime.process import COLLECT_AFTER
+
+BOUND_US = 1.0
+PAIRS = 10
+_LIMITS = Limits(BATCH_RECORDS, commit_interval_s=5.0, session_timeout_ms=6_000, failures_max=1, fences_max=1)
+
+
+class _Uncounted(Metrics):
+    """Metrics that cost a call and nothing else."""
+
+    def add(self, *_args: Any, **_labels: Any) -> None:
+        pass
+
+    set = observe = observe_ages = forget = tell = leave = add
+
+
+class _Inputs:
+    """The records of one partition, batch after batch."""
+
+    def __init__(self, records: Sequence[InputRecord]) -> None:
+        self._batches = iter(
+            [records[start : start + BATCH_RECORDS] for start in range(0, len(records), BATCH_RECORDS)]
+        )
+
+    async def committed(self) -> broker.Offsets:
+        return {EVENTS: 0}
+
+    def open(self, _offsets: broker.Offsets) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    async def take(self, **_limits: int) -> broker.Batch | None:
+        records = next(self._batches, None)
+        return None if records is None else broker.Batch(records, {EVENTS: records[-1].offset + 1})
+
+    def at_end(self, _offsets: broker.Offsets) -> bool:
+        return False
+
+    async def reassigned(self, **_limits: int) -> None:
+        pass
+
+
+class _Log:
+    """A writer and a changelog that keep nothing."""
+
+    async def start(self) -> Any:
+        return 0, 0
+
+    async def begin(self) -> None:
+        pass
+
+    async def send(self, _topic: str, _rows: Sequence[broker.Row]) -> Sequence[broker.Delivery]:
+        return ()
+
+    async def send_offsets(self, _offsets: broker.Offsets) -> None:
+        pass
+
+    async def commit(self) -> None:
+        pass
+
+    async def poll(self) -> broker.ChangelogPage:
+        raise AssertionError("nothing is restored")
+
+    async def close(self) -> None:
+        pass
+
+
+def measure(day: list[Record]) -> list[Row]:
+    """Return what all metrics together cost an event."""
+    gc.set_threshold(COLLECT_AFTER)  # as in a worker's process
+    by_partition: list[list[InputRecord]] = [[] for _ in range(PARTITIONS)]
+    for record in map(as_input, day):
+        by_partition[record.partition].append(record)
+    events = sum(not record.is_tick for record in day)
+    gc.collect()
+    gc.freeze()  # the day itself is no worker's
+    costs_us = []
+    for pair in range(PAIRS + 1):
+        order = (True, False) if pair % 2 else (False, True)
+        spent_ns = {counted: _spent_ns(by_partition, counted=counted) for counted in order}
+        costs_us.append((spent_ns[True] - spent_ns[False]) / 1000 / events)
+    gc.unfreeze()
+    return [Row("metrics of an event, median of 10 pairs", median(costs_us[1:]), "µs", BOUND_US)]
+
+
+def _spent_ns(by_partition: list[list[InputRecord]], *, counted: bool) -> int:
+    """The processor's time for the day."""
+    gc.collect()
+    names = Names(workspaces_max=20, departments_max=10)
+    figures = partial(Figures, names=names, within_ms=30_000) if counted else None
+    metrics = Metrics() if counted else _Uncounted()
+    began_ns = process_time_ns()
+    for number, records in enumerate(by_partition):
+        task = PartitionTask(
+            number,
+            ports=Ports(_Inputs(records), _Log, _Log, SystemClock()),
+            factory=partial(RouterProcessor, figures=figures),
+            changelog=ROUTER_STATE,
+            limits=_LIMITS,
+            dead_letters=DeadLetterLimit(0),
+            metrics=metrics,
+            observe=Observer() if counted else None,
+        )
+        asyncio.run(task.run())
+    return process_time_ns() - began_ns

@@ -1,7 +1,8 @@
 """Dataclasses as stored values of a changelog: JSON arrays of their fields in order, without names, nested ones likewise.
 
 The one rule: what is stored is our own and was validated when it came in, so it is read back without being validated again. Fields
-are only ever appended: a shorter array is an older one, whose missing fields get their defaults. Any other change raises `FORMAT`.
+are only ever appended: a shorter array is an older one, whose missing fields get their defaults; a longer one is a newer one, whose
+further fields are kept and written back. Any other change raises `FORMAT`, in two steps (docs/upgrades.md).
 """
 
 import ast
@@ -16,6 +17,8 @@ from types import NoneType, UnionType
 from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import orjson
+
+from schemas.newer import Newer, newer, written_back
 
 FORMAT = 1
 
@@ -33,14 +36,19 @@ class Stored(Generic[T]):
     def __init__(self, kind: type[T], *, also: Mapping[Any, Callable[..., Any]] | None = None) -> None:
         """`also`: what makes values of certain types of their fields, in place of the types themselves."""
         self._kind = kind
-        self._read = _reader(kind, dict(also or {}))
+        self._longer: list[type] = []
+        """The kinds of arrays that were longer than known, while one value is read."""
+        self._read = _reader(kind, dict(also or {}), self._longer)
 
-    def dumps(self, value: T) -> bytes:
-        """The value as it is stored."""
-        return dumps((FORMAT, value))
+    def dumps(self, value: T, kept: Newer | None = None) -> bytes:
+        """The value as it is stored, with what was `kept` of the one that was read."""
+        if kept is None:
+            return dumps((FORMAT, value))
+        return dumps((FORMAT, written_back(orjson.loads(dumps(value)), kept)))
 
-    def loads(self, raw: bytes) -> T:
-        """The value that was stored. Raises `Damaged`."""
+    def loads(self, raw: bytes) -> tuple[T, Newer | None]:
+        """The value that was stored, and what a newer version has stored beyond it. Raises `Damaged`."""
+        self._longer.clear()
         try:
             form, values = orjson.loads(raw)
             value: T = self._read(values)
@@ -48,7 +56,8 @@ class Stored(Generic[T]):
             raise Damaged(f"a stored {self._kind.__name__}: {type(error).__name__}") from None
         if form != FORMAT:
             raise Damaged(f"a stored {self._kind.__name__}: not of format {FORMAT}")
-        return value
+        kept = newer(orjson.loads(raw)[1], orjson.loads(dumps(value))) if self._longer else None
+        return value, kept
 
 
 def dumps(value: Any) -> bytes:
@@ -89,10 +98,11 @@ def hints(kind: type) -> dict[str, Any]:
     }
 
 
-def _reader(kind: Any, also: dict[Any, Callable[..., Any]]) -> Convert:
+def _reader(kind: Any, also: dict[Any, Callable[..., Any]], longer: list[type]) -> Convert:
     """What makes a dataclass of an array; only fields that JSON does not give back as they were cost anything."""
     of_fields = hints(kind)
-    converts = [_convert(of_fields[field.name], also) for field in fields(kind)]
+    width = len(fields(kind))
+    converts = [_convert(of_fields[field.name], also, longer) for field in fields(kind)]
     places = [(place, convert) for place, convert in enumerate(converts) if convert is not None]
 
     def read(values: list[Any]) -> Any:
@@ -100,33 +110,59 @@ def _reader(kind: Any, also: dict[Any, Callable[..., Any]]) -> Convert:
         for place, convert in places:
             if place < size and (value := values[place]) is not None:
                 values[place] = convert(value)
+        if size > width:
+            longer.append(kind)
+            del values[width:]
         return kind(*values)
 
     return read
 
 
-def _convert(hint: Any, also: dict[Any, Callable[..., Any]]) -> Convert | None:
+def _convert(hint: Any, also: dict[Any, Callable[..., Any]], longer: list[type]) -> Convert | None:
     """What makes a field's value of what JSON gives; None where that is the value."""
     origin, args = get_origin(hint), get_args(hint)
     if hint in also:
-        make = also[hint]
-        return lambda values: make(*values)
+        return _made(hint, also[hint], longer)
     if is_dataclass(hint):
-        return _reader(hint, also)
+        return _reader(hint, also, longer)
     if origin is Literal:
         return {arg: arg for arg in args}.__getitem__  # one text for all values, and an error for any other
     if origin in (Union, UnionType):
-        converts = [_convert(arg, also) for arg in args if arg is not NoneType]
+        converts = [_convert(arg, also, longer) for arg in args if arg is not NoneType]
         assert len(converts) == 1 or not any(converts), "of several kinds, JSON can't tell which it was"
         return converts[0]
     if origin is tuple and args[0] in also:
-        make_each = also[args[0]]
-        return lambda values: tuple(starmap(make_each, values))
+        return _made_each(args[0], also[args[0]], longer)
     if origin is tuple:
-        return _tuple(_convert(args[0], also))
+        return _tuple(_convert(args[0], also, longer))
     if origin is dict:
-        return _dict(_convert(args[1], also), by_number=args[0] is int)
+        return _dict(_convert(args[1], also, longer), by_number=args[0] is int)
     return None
+
+
+def _made(kind: Any, make: Callable[..., Any], longer: list[type]) -> Convert:
+    """A part's value made by `make`."""
+    width = len(fields(kind))
+
+    def read(values: list[Any]) -> Any:
+        if len(values) > width:
+            longer.append(kind)
+        return make(*values[:width])
+
+    return read
+
+
+def _made_each(kind: Any, make: Callable[..., Any], longer: list[type]) -> Convert:
+    """Each of many parts made by `make`: they are counted once, and called for without a line of Python."""
+    one = _made(kind, make, longer)
+    width = len(fields(kind))
+
+    def read(values: list[list[Any]]) -> Any:
+        if max(map(len, values), default=0) > width:
+            return tuple(map(one, values))
+        return tuple(starmap(make, values))
+
+    return read
 
 
 def _tuple(convert: Convert | None) -> Convert:

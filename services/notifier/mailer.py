@@ -146,6 +146,7 @@ class Mailer:
             except Unknown as error:
                 if self._tries_in_vain(mail.effect_id) >= UNKNOWN_TRIES_MAX:
                     raise Refused(error.code) from None
+                self._metrics.add("effects_repeated", kind=mail.kind)
                 raise
             settled = {
                 left.pop(address): SENT if failure is None else failure.code

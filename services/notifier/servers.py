@@ -4,10 +4,11 @@ The one rule: each server has its own connections, its own circuit and its own l
 others need. What the servers file holds is never shown: an error names the place and what is wrong, not the value.
 """
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
 
@@ -42,16 +43,54 @@ class Outlet:
     slow: SlowLane
 
 
-class Outlets:
-    """The outlets of all workspaces. Make it with `opened`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Servers:
+    """The servers of all workspaces, and how they are treated."""
 
-    def __init__(self, default: Outlet, own: Mapping[str, Outlet]) -> None:
-        self._default = default
-        self._own = own
+    default: Server
+    own: Mapping[str, Server]
+    limits: Limits
+
+
+class Outlets:
+    """The outlets of all workspaces; those that name the same server and account share one. A context manager: left, it ends their connections."""
+
+    def __init__(self, servers: Servers, *, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._numbers = count()
+        self._made: dict[tuple[Server, Limits], Outlet] = {}
+        self._servers = servers
+        self.take(servers)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        for outlet in self._made.values():
+            outlet.post.close()
 
     def of(self, workspace_id: str) -> Outlet:
         """Return where a workspace's mails go."""
-        return self._own.get(workspace_id, self._default)
+        servers = self._servers
+        return self._made[servers.own.get(workspace_id, servers.default), servers.limits]
+
+    def take(self, servers: Servers) -> None:
+        """From now on these. Mails under way end where they began; what waits for a server that is gone goes to the new one."""
+        self._servers = servers
+        used = dict.fromkeys((server, servers.limits) for server in (servers.default, *servers.own.values()))
+        for gone in self._made.keys() - used.keys():
+            outlet = self._made.pop(gone)
+            outlet.downstream.retire()
+            outlet.post.close()
+        for one in used:
+            if one not in self._made:
+                self._made[one] = self._outlet(*one)
+
+    def _outlet(self, server: Server, limits: Limits) -> Outlet:
+        name = f"{server.host}:{server.port}"
+        queue = f"{name}/{next(self._numbers)}"
+        downstream = Downstream(name, kind="mail", limits=limits, metrics=self._metrics, queue=queue)
+        return Outlet(Post(server), downstream, SlowLane(f"{queue}/slow", connections_max=limits.calls_max))
 
 
 def read_servers(path: Path, *, local_hostname: str) -> dict[str, Server]:
@@ -73,20 +112,3 @@ def read_servers(path: Path, *, local_hostname: str) -> dict[str, Server]:
         )
         for workspace_id, entry in entries.items()
     }
-
-
-@asynccontextmanager
-async def opened(
-    default: Server, own: Mapping[str, Server], *, limits: Limits, metrics: Metrics
-) -> AsyncIterator[Outlets]:
-    """Open the outlets; workspaces that name the same server and account share one."""
-    async with AsyncExitStack() as stack:
-        made: dict[Server, Outlet] = {}
-        for server in (default, *own.values()):
-            if server not in made:
-                name = f"{server.host}:{server.port}"
-                queue = f"{name}/{len(made)}"
-                downstream = Downstream(name, kind="mail", limits=limits, metrics=metrics, queue=queue)
-                slow = SlowLane(f"{queue}/slow", connections_max=limits.calls_max)
-                made[server] = Outlet(await stack.enter_async_context(Post(server)), downstream, slow)
-        yield Outlets(made[default], {workspace_id: made[server] for workspace_id, server in own.items()})

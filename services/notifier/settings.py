@@ -53,7 +53,7 @@ class NotifierSettings(EffectSettings, LinkSettings):
     )
 
     def server(self) -> Server:
-        """Return the SMTP server, its password read from the file."""
+        """Return the SMTP server, its password read from the file. Raises WorkerFailed where that is of no use."""
         password = _first_line(self.smtp_password_file) if self.smtp_password_file else None
         return Server(
             host=self.smtp_host,
@@ -81,4 +81,7 @@ class NotifierSettings(EffectSettings, LinkSettings):
 
 
 def _first_line(path: Path) -> str:
-    return path.read_text("utf-8").split("\n", 1)[0].strip()
+    try:
+        return path.read_text("utf-8").split("\n", 1)[0].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise WorkerFailed(f"CHAT_SMTP_PASSWORD_FILE can't be read ({type(error).__name__}).") from error

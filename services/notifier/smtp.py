@@ -99,6 +99,10 @@ class Post:
     async def __aexit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _where: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connections that nobody uses; those under way end by themselves, soon after their mails."""
         while self._idle:
             self._drop(self._idle[-1])
 

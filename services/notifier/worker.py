@@ -8,13 +8,14 @@ import hmac
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from hashlib import sha256
+from operator import attrgetter
 
 from schemas import codec, topics
 from services.notifier.core import Rules
 from services.notifier.digest import DIGESTS, Digests, due_codec
 from services.notifier.mailer import Mailer
 from services.notifier.message import Scribe
-from services.notifier.servers import opened
+from services.notifier.servers import Outlets, Servers
 from services.notifier.settings import NotifierSettings
 from services.notifier.smtp import MAIL_LIMITS
 from services.runtime.faust_app import EffectsApp
@@ -23,6 +24,8 @@ from services.runtime.ledger import Ledger
 from services.runtime.links import links
 from services.runtime.metrics import Metrics
 from services.runtime.process import main_of
+from services.runtime.reloading import Reloads
+from services.runtime.tracing import exporting
 from services.runtime.wall_clock import now_ms
 
 READ = (
@@ -30,6 +33,17 @@ READ = (
     (topics.TRANSCRIPTS, codec.transcripts),
     (topics.ACTIVITIES, codec.activities),
 )
+OF_SERVERS = (
+    "smtp_host",
+    "smtp_port",
+    "smtp_tls",
+    "smtp_user",
+    "smtp_password_file",
+    "smtp_servers_file",
+    "smtp_connections_max",
+    "circuit_open_ms",
+)
+"""The settings that say which servers there are and how they are treated."""
 
 
 def rules_of(settings: NotifierSettings) -> Rules:
@@ -40,17 +54,29 @@ def rules_of(settings: NotifierSettings) -> Rules:
     return Rules(salt=salt, link=link, default_language=settings.mail_language)
 
 
+def outlets_of(settings: NotifierSettings, reloads: Reloads, *, metrics: Metrics) -> Outlets:
+    """Return the ways to the SMTP servers. Others are taken while it runs, but none that change how mails look."""
+
+    def read(found: NotifierSettings) -> Servers:
+        found = found.model_copy(update={"mail_from": settings.mail_from})
+        limits = replace(
+            MAIL_LIMITS,
+            calls_max=found.smtp_connections_max,
+            callers_max=(len(READ) + 1) * settings.mail_concurrency,
+            open_ms=found.circuit_open_ms,
+        )
+        return Servers(default=found.server(), own=found.servers(), limits=limits)
+
+    outlets = Outlets(read(settings), metrics=metrics)
+    reloads.on(*OF_SERVERS, read=read, apply=outlets.take)
+    return outlets
+
+
 async def run(settings: NotifierSettings, stop: asyncio.Event) -> None:
     """Runs the notifier until `stop` is set. Raises WorkerFailed when it can't go on."""
-    metrics = Metrics()
-    limits = replace(
-        MAIL_LIMITS,
-        calls_max=settings.smtp_connections_max,
-        callers_max=(len(READ) + 1) * settings.mail_concurrency,
-        open_ms=settings.circuit_open_ms,
-    )
-    outlets = opened(settings.server(), settings.servers(), limits=limits, metrics=metrics)
+    metrics, reloads = Metrics(), Reloads(settings)
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(exporting(settings, metrics))
         ledger = await stack.enter_async_context(
             Ledger(
                 settings.ledger_url,
@@ -62,15 +88,25 @@ async def run(settings: NotifierSettings, stop: asyncio.Event) -> None:
         app = EffectsApp(settings, metrics, ledger)
         health = Health(metrics)
         health.ready_when(app.unready)
-        pages = Pages(host=settings.http_host, port=settings.http_port, health=health, metrics=metrics)
+        pages = Pages(
+            host=settings.http_host,
+            port=settings.http_port,
+            health=health,
+            metrics=metrics,
+            metrics_token=settings.metrics_secret,
+        )
         await stack.enter_async_context(pages)
+        outlets = stack.enter_context(outlets_of(settings, reloads, metrics=metrics))
+        app.follow(reloads)
+        reloads.on("link_secret", "link_secret_file", read=attrgetter("secret"))
+        reloads.listen(metrics, pages)
         digests = Digests(ledger)
         mailer = Mailer(
             rules=rules_of(settings),
             scribe=Scribe(default_from=settings.mail_from),
             ledger=ledger,
             digests=digests,
-            outlet_of=(await stack.enter_async_context(outlets)).of,
+            outlet_of=outlets.of,
             write=app.write,
             metrics=metrics,
             now_ms=now_ms,

@@ -1,6 +1,8 @@
 """The router's stored state: one changelog record per entity, and its way back.
 
 The one rule: keys are `scope/workspace/id` with percent-encoded parts, so that ids with slashes can't run together.
+
+A partition may come from a newer version, and go back to it: what that has stored and this one does not know stays as it is.
 """
 
 from collections import deque
@@ -13,6 +15,7 @@ import orjson
 
 from schemas.decisions import AvailableAgent
 from schemas.stored import Damaged, Stored, dumps
+from services.router.contexts import CONTEXT
 from services.router.core import membership
 from services.router.core.clock import Clock
 from services.router.core.last_agents import LastAgent
@@ -29,8 +32,11 @@ from services.router.core.state import (
     Rota,
     Workspace,
 )
+from services.runtime.newer_state import NewerState
 from services.runtime.ports import Change
 
+CLOCK = b"clock"
+"""The key of what is the partition's own; all others are a workspace's."""
 _CARDS_CACHED_MAX = 65_536
 
 _SCOPES: dict[type, str] = {
@@ -79,6 +85,12 @@ def _decoded(part: str) -> str:
     return unquote(part) if "%" in part else part
 
 
+def workspace_of(key: bytes) -> str | None:
+    """The workspace a stored record is of; None where it is the partition's own."""
+    _, *rest = key.decode().split("/")
+    return _decoded(rest[0]) if rest else None
+
+
 class Changelog:
     """Writes what changed in a partition, and builds a partition from what was written."""
 
@@ -86,6 +98,7 @@ class Changelog:
         self._partition = partition
         self._chunks: dict[str, deque[tuple[bytes, int]]] = {}
         """Stored chunks of seen ids per workspace, oldest first: key and time of the newest id in it."""
+        self._newer = NewerState()
         self._stored_seen: list[tuple[str, bytes, list[tuple[str, int]]]] = []
 
     def changes(self) -> Iterator[Change]:
@@ -94,12 +107,16 @@ class Changelog:
             workspace = _encoded(ws.id)
             for (kind, entity_id), entity in ws.changed.items():
                 scope = _SCOPES[kind]
-                stored = None if entity is None else _STORED[scope].dumps(entity)
-                yield _key(scope, workspace, entity_id), stored
+                key = _key(scope, workspace, entity_id)
+                if entity is None:
+                    self._newer.forget(key)
+                    yield key, None
+                else:
+                    yield key, _STORED[scope].dumps(entity, self._newer.of(key))
             ws.changed.clear()
         self._partition.active.clear()
         yield from self._seen()
-        yield b"clock", _STORED["clock"].dumps(self._partition.clock)
+        yield CLOCK, _STORED["clock"].dumps(self._partition.clock, self._newer.of(CLOCK))
 
     def everything(self) -> Iterator[tuple[bytes, bytes]]:
         """The whole state as changelog records, for a snapshot."""
@@ -116,10 +133,11 @@ class Changelog:
             ):
                 for entity in entities:
                     scope = _SCOPES[type(entity)]
-                    yield _key(scope, workspace, entity.id), _STORED[scope].dumps(entity)
-        for workspace_id, key, at_ms in self._partition.seen.all():
-            yield _key("seen", _encoded(workspace_id), key), dumps([(key, at_ms)])
-        yield b"clock", _STORED["clock"].dumps(self._partition.clock)
+                    key = _key(scope, workspace, entity.id)
+                    yield key, _STORED[scope].dumps(entity, self._newer.of(key))
+        for workspace_id, seen_id, at_ms in self._partition.seen.all():
+            yield _key("seen", _encoded(workspace_id), seen_id), dumps([(seen_id, at_ms)])
+        yield CLOCK, _STORED["clock"].dumps(self._partition.clock, self._newer.of(CLOCK))
 
     def _seen(self) -> Iterator[Change]:
         """Newly seen ids, one chunk per workspace and call; chunks whose ids are all forgotten are deleted."""
@@ -141,10 +159,13 @@ class Changelog:
         scope, *rest = key.decode().split("/")
         partition = self._partition
         if scope == "clock":
-            partition.clock = _STORED[scope].loads(value)
+            partition.clock = self._loads(scope, key, value)
             return
+        if scope == CONTEXT:
+            return  # no part of the state: the processor takes it
         if scope != "seen" and scope not in _STORED:
-            raise Damaged("a kind of value that this version does not know")
+            self._newer.pass_over(scope)
+            return
         workspace_id = _decoded(rest[0])
         if scope == "seen":
             self._stored_seen.append((workspace_id, key, _chunk(value)))
@@ -152,10 +173,16 @@ class Changelog:
         ws = partition.workspaces.get(workspace_id)
         if ws is None:
             ws = partition.workspaces[workspace_id] = Workspace(workspace_id, partition.agenda)
-        _put(ws, _STORED[scope].loads(value))
+        _put(ws, self._loads(scope, key, value))
+
+    def _loads(self, scope: str, key: bytes, value: bytes) -> Any:
+        known, kept = _STORED[scope].loads(value)
+        self._newer.keep(key, kept)
+        return known
 
     def restored(self) -> None:
         """Builds the indexes and the seen ids."""
+        self._newer.tell(self._partition.number)
         for ws in self._partition.workspaces.values():
             membership.rebuild(ws)
         for workspace_id, key, chunk in self._stored_seen:

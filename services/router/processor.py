@@ -3,42 +3,64 @@
 The one rule: what can't be read changes nothing: it is poison before the core hears of it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import chain
 
 from schemas import codec
 from schemas.envelope import PartitionEnvelope
+from schemas.events import ChatRequested
 from services.router.changelog import Changelog
+from services.router.contexts import CONTEXT, Contexts
+from services.router.core.figures import Figures
 from services.router.core.partition import Entry, Partition
 from services.router.estimates import Estimates
 from services.router.records import encode_emitted
 from services.runtime.ports import Change, InputRecord, OutputRecord
 
+_OF_CONTEXTS = f"{CONTEXT}/".encode()
+
 
 class RouterProcessor:
     """The router of one partition (the runner's `Processor`)."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, *, figures: Callable[[Partition], Figures] | None = None) -> None:
+        """`figures`: makes what counts for the metrics; whoever gives it settles them after each batch."""
         self.partition = Partition(number)
         self.estimates = Estimates()
+        self.figures = None if figures is None else figures(self.partition)
         self._changelog = Changelog(self.partition)
+        self._contexts = Contexts(self.partition)
 
     def restore(self, key: bytes, value: bytes) -> None:
         """Takes one live changelog record."""
-        self._changelog.restore(key, value)
+        if key.startswith(_OF_CONTEXTS):
+            self._contexts.restore(key, value)
+        else:
+            self._changelog.restore(key, value)
 
     def restored(self) -> None:
         """Builds the indexes."""
         self._changelog.restored()
+        if self.figures is not None:
+            self.figures.restored()
 
     def process(self, record: InputRecord) -> Iterable[OutputRecord]:
         """Decides one record; raises `Poison` or `UnknownType`, having changed nothing, when it can't be read."""
-        emitted = self.partition.apply(read_entry(record))
+        entry = read_entry(record)
+        emitted = self.partition.apply(entry)
         self.estimates.hear(emitted)
+        # Most records lead to nothing; of these only requests count, since a bot takes one without a word.
+        if self.figures is not None and (emitted or isinstance(entry.envelope.data, ChatRequested)):
+            self.figures.hear(entry, emitted)
+        if record.headers or self._contexts.of:
+            return list(map(encode_emitted, emitted, self._contexts.headers(record, entry, emitted)))
         return list(map(encode_emitted, emitted))
 
     def changes(self) -> Iterable[Change]:
         """Every entity that changed since the last call."""
-        return self._changelog.changes()
+        if self.figures is not None:
+            self.figures.look()
+        return chain(self._changelog.changes(), self._contexts.changes())
 
 
 def read_entry(record: InputRecord) -> Entry:

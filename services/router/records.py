@@ -7,12 +7,13 @@ from schemas.notices import Notice
 from schemas.topics import NOTICES, ROUTING
 from services.router.core.partition import Emitted
 from services.runtime.ports import OutputRecord
+from services.runtime.tracing import Headers
 
 SOURCE = "/services/router"
 _NOTICES = frozenset(get_args(Notice))
 
 
-def encode_emitted(emitted: Emitted) -> OutputRecord:
+def encode_emitted(emitted: Emitted, headers: Headers | None = None) -> OutputRecord:
     """The record of a decision or a notice, keyed by its workspace."""
     value = codec.encode(
         emitted.data,
@@ -23,4 +24,4 @@ def encode_emitted(emitted: Emitted) -> OutputRecord:
         cause=emitted.cause,
     )
     topic = NOTICES if type(emitted.data) in _NOTICES else ROUTING
-    return OutputRecord(topic, emitted.workspace_id.encode(), value)
+    return OutputRecord(topic, emitted.workspace_id.encode(), value, headers)

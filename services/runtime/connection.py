@@ -4,16 +4,25 @@ The one rule: a name, a password or a certificate never crosses a connection wit
 brokers' certificate is always checked, its host name too.
 """
 
+import os
 import ssl
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
 
+from services.runtime.failures import WorkerFailed
 from services.runtime.logs import explain, log
 
+PREFIX = "CHAT_"
+SETTINGS_FOLDER = f"{PREFIX}SETTINGS_FOLDER"
 SECRETS_FOLDER = Path("/run/secrets")
 """Where containers find secrets, a file for each setting, such as `chat_ledger_url`; a variable of the same name wins."""
 SASL_MECHANISM = "SCRAM-SHA-512"
@@ -35,12 +44,17 @@ class KafkaSettings(BaseSettings):
     """Where Kafka is, and how to be let in."""
 
     model_config = SettingsConfigDict(
-        env_prefix="CHAT_",
+        env_prefix=PREFIX,
         frozen=True,
         extra="ignore",
         secrets_dir=SECRETS_FOLDER if SECRETS_FOLDER.is_dir() else None,
     )
 
+    settings_folder: Path | None = Field(
+        default=None,
+        description="a folder with a file for each of these settings, such as `chat_log_level`; a variable of the same name wins. SIGHUP has "
+        "them read anew",
+    )
     bootstrap: str = Field(
         default="127.0.0.1:9092", description="addresses of the Kafka brokers, HOST:PORT,…"
     )
@@ -63,6 +77,24 @@ class KafkaSettings(BaseSettings):
         default=None, min_length=1, description="the password of this user; better in a file"
     )
     kafka_password_file: Path | None = Field(default=None, description="a file that holds this password")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - there is none
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given, then variables, then the files of the settings' folder, then secrets. Raises WorkerFailed."""
+        folder = os.environ.get(SETTINGS_FOLDER)
+        if folder is None:
+            return init_settings, env_settings, file_secret_settings
+        if not Path(folder).is_dir():
+            raise WorkerFailed(f"{SETTINGS_FOLDER}: there is no such folder")
+        of_folder = SecretsSettingsSource(settings_cls, secrets_dir=folder)
+        return init_settings, env_settings, of_folder, file_secret_settings
 
     @model_validator(mode="after")
     def _kafka_lets_us_in(self) -> Self:

@@ -93,6 +93,10 @@ class DeadLetterLimit:
         self._counted: deque[tuple[int, int]] = deque()
         self._total = 0
 
+    def limit(self, per_minute_max: int) -> None:
+        """From now on there may be so many."""
+        self._per_minute_max = per_minute_max
+
     @contextmanager
     def room(self, counts: Mapping[str, int], *, now_ms: int) -> Iterator[None]:
         """Counts these, by topic, while they are being written, and for a minute if that does not fail.

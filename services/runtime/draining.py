@@ -4,7 +4,8 @@ The one rule: queues have names with ids in them, so what is shown is added up b
 """
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain
 
 from services.runtime.metrics import Metrics
 from services.runtime.parking import Waiting
@@ -28,8 +29,10 @@ class Draining:
         """A record of this queue is done."""
         self._done[queue] += 1
 
-    def measure(self, waiting: Mapping[str, Waiting], *, now_ms: int) -> None:
-        """Shows what waits now."""
+    def measure(self, waiting: Mapping[str, Waiting], *, in_flight_ms: Iterable[int], now_ms: int) -> None:
+        """Shows what waits now; `in_flight_ms`: when the records that are being handled were written."""
+        oldest_ms = min(chain(in_flight_ms, (each.oldest_ms for each in waiting.values())), default=now_ms)
+        self._metrics.set("effects_undelivered_seconds", max(0, now_ms - oldest_ms) / 1000)
         for queue in self._measured.keys() - waiting.keys():
             del self._measured[queue], self._done[queue]
         by_target: dict[str, list[tuple[Waiting, float]]] = defaultdict(list)

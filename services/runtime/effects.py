@@ -26,6 +26,7 @@ from purgatory.service._async.circuitbreaker import AsyncCircuitBreaker
 
 from services.runtime.logs import log
 from services.runtime.metrics import Metrics
+from services.runtime.tracing import calling
 
 Result = TypeVar("Result")
 
@@ -132,6 +133,12 @@ class Downstream:
             self._metrics.add("circuit_open", 1 if away else -1, target=self.name)
             (self._log.warning if away else self._log.info)("circuit_open" if away else "circuit_closed")
 
+    def retire(self) -> None:
+        """Nobody calls it any more: its circuit is no longer told of. Calls under way go on."""
+        if self._away:
+            self._metrics.add("circuit_open", -1, target=self.name)
+        self._factory.remove_listener(self._changed)
+
     async def call(self, do: Callable[[], Awaitable[Result]]) -> Result:
         """What `do` returns, which may be called many times. Raises Transient after its tries, Refused and Away at once."""
         if self._callers >= self._limits.callers_max:
@@ -196,14 +203,18 @@ class Downstream:
             started_s = loop.time()
             try:
                 async with circuit:
-                    try:
-                        async with asyncio.timeout(self._limits.call_ms_max / 1000):
-                            return await do()
-                    except TimeoutError:
-                        raise Unavailable("timeout") from None
+                    return await self._answered(do)
             finally:
                 self._metrics.add("effects_in_flight", -1, kind=self._kind)
                 self._metrics.observe("effect_seconds", loop.time() - started_s, kind=self._kind)
+
+    async def _answered(self, do: Callable[[], Awaitable[Result]]) -> Result:
+        with calling(self._kind, target=self.name):
+            try:
+                async with asyncio.timeout(self._limits.call_ms_max / 1000):
+                    return await do()
+            except TimeoutError:
+                raise Unavailable("timeout") from None
 
 
 class Downstreams:

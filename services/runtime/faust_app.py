@@ -25,6 +25,8 @@ from services.runtime.ledger import Ledger
 from services.runtime.logs import log
 from services.runtime.metrics import Metrics
 from services.runtime.ports import InputRecord
+from services.runtime.reloading import Reloads
+from services.runtime.tracing import carrying
 
 CONCURRENCY_DEFAULT = 16
 BUFFERED_RECORDS_MAX = 1_024
@@ -116,14 +118,21 @@ class EffectsApp:
         """Brings parked records of a queue only as far as there is room for them."""
         self._handling.bound(room)
 
+    def follow(self, reloads: Reloads) -> None:
+        """Takes new limits while it runs."""
+        self._handling.follow(reloads)
+
     def waits(self, queue: str) -> bool:
         """Whether any record of a queue was parked when that was last looked at."""
         return self._handling.waits(queue)
 
     async def write(self, topic: str, *, workspace_id: str, value: bytes) -> None:
-        """Writes a record and waits until it stands in the log. Raises when it is not known to."""
-        await self._send(topic, key=workspace_id.encode(), value=value)
-        self._metrics.add("records_out", topic=topic)
+        """Writes a record, with the trace context of the one it follows from, and waits until it stands in the log.
+
+        Raises when it is not known to.
+        """
+        partition = await self._send(topic, key=workspace_id.encode(), value=value, headers=carrying())
+        self._metrics.add("records_out", topic=topic, partition=str(partition))
 
     async def _send(
         self,
@@ -133,9 +142,11 @@ class EffectsApp:
         value: bytes | None,
         partition: int | None = None,
         headers: tuple[tuple[str, bytes], ...] = (),
-    ) -> None:
-        sent = self._app.producer.send_and_wait(topic, key, value, partition, None, list(headers))
-        await asyncio.wait_for(sent, self._settings.io_limit_s)
+    ) -> int:
+        """The partition the record stands in."""
+        sending = self._app.producer.send_and_wait(topic, key, value, partition, None, list(headers))
+        sent = await asyncio.wait_for(sending, self._settings.io_limit_s)
+        return int(sent.partition)
 
     # ---------------------------------------------------------------- the process
 
@@ -200,11 +211,9 @@ class EffectsApp:
             self._metrics.forget("lag_records", topic=topic, partition=str(partition))
         self._measured = assigned
         for tp in assigned:
-            end, place = self._app.consumer.highwater(tp), self._app.consumer.place(tp)
-            if end is not None and place is not None:
-                self._metrics.set(
-                    "lag_records", max(0, end - place), topic=tp.topic, partition=str(tp.partition)
-                )
+            lag = self._app.consumer.lag(tp)
+            if lag is not None:
+                self._metrics.set("lag_records", lag, topic=tp.topic, partition=str(tp.partition))
 
     async def _end(self) -> None:
         await self._handling.end(limit_s=STOP_WAIT_MAX_S)

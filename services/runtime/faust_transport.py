@@ -43,6 +43,11 @@ class Place:
         """Take note of a record that is done; an offset that is not in flight changes nothing."""
         self._in_flight.pop(offset, None)
 
+    @property
+    def waits(self) -> bool:
+        """Whether anything that was delivered is not done."""
+        return bool(self._in_flight)
+
     def committable(self) -> int | None:
         """Return the lowest offset that is not done, or None before anything was delivered."""
         return next(iter(self._in_flight), self._next)
@@ -69,6 +74,11 @@ class CommittedConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[mi
         coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001
         joining = coordinator._performed_join_prepare or coordinator.generation < 0  # noqa: SLF001
         return not joining and await super()._commit(offsets)
+
+    def position(self, tp: TP) -> int | None:
+        """Return the offset after all that was fetched, markers included; None before it is known."""
+        state = self._ensure_consumer()._subscription.subscription.assignment.state_value(tp)  # noqa: SLF001
+        return None if state is None else state._position  # noqa: SLF001
 
     def on_crash(self, msg: str, *fmt: Any, **_named: Any) -> None:
         """Log what ended the thread; Faust prints it, past all redaction. The app's `crash_reason` holds it too."""
@@ -109,6 +119,15 @@ class PlaceKeepingConsumer(driver.Consumer):  # type: ignore[misc]
         """Return the lowest offset of a partition that is not done, or None before anything was delivered."""
         place = self._places.get(tp)
         return place.committable() if place is not None else None
+
+    def lag(self, tp: TP) -> int | None:
+        """Return how many offsets of a partition are not done, or None before anything was fetched.
+
+        With nothing in flight it is what was not fetched: a transaction's marker at the end is nobody's work.
+        """
+        end, place = self.highwater(tp), self._places.get(tp)
+        at = place.committable() if place is not None and place.waits else self._thread.position(tp)
+        return None if end is None or at is None else max(0, end - at)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Nothing: `Place` needs no gaps. Faust's own counts the record after the gap into it."""

@@ -8,11 +8,14 @@ its handler returns. When too many are waiting, their partitions wait as well, a
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from operator import attrgetter
 from typing import Any, NoReturn, Protocol, TypeAlias, TypeVar
 
 import stamina
+from structlog.contextvars import bound_contextvars
 
 from schemas.codec import Codec, Poison, UnknownType
+from services.runtime import tracing
 from services.runtime.deadletter import DeadLetterLimit, dead_letter
 from services.runtime.draining import Draining
 from services.runtime.effect_settings import EffectSettings
@@ -23,6 +26,7 @@ from services.runtime.logs import explain, log
 from services.runtime.metrics import Metrics
 from services.runtime.parking import Parking, Place, place_of
 from services.runtime.ports import InputRecord
+from services.runtime.reloading import Reloads
 from services.runtime.wall_clock import now_ms
 
 ATTEMPTS_MAX = 8
@@ -57,7 +61,7 @@ class Send(Protocol):
         value: bytes | None,
         partition: int,
         headers: tuple[tuple[str, bytes], ...],
-    ) -> None:
+    ) -> object:
         """Raises when it is not known to stand there."""
 
 
@@ -73,10 +77,24 @@ class Handling:
         self._parking = Parking(ledger, records_max=settings.parked_records_max)
         self._handlers: dict[str, tuple[Codec, PlacedHandler]] = {}
         self._in_flight: dict[Place, asyncio.Task[None]] = {}
+        self._written_ms: dict[Place, int] = {}
         self._queues: dict[str, asyncio.Task[None]] = {}
         self._draining = Draining(metrics)
         self._room: Room = _unbounded
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def follow(self, reloads: Reloads) -> None:
+        """Takes new limits while it runs."""
+        limits = {
+            "slot_limit_ms": self._limit_slots,
+            "parked_records_max": self._parking.limit,
+            "dead_letters_per_minute_max": self._dead_letters.limit,
+        }
+        for name, apply in limits.items():
+            reloads.on(name, read=attrgetter(name), apply=apply)
+
+    def _limit_slots(self, limit_ms: int) -> None:
+        self._slot_limit_s = limit_ms / 1000
 
     def on(self, topic: str, codec: Codec, handler: Handler) -> None:
         """Names the handler of a topic's records."""
@@ -114,8 +132,10 @@ class Handling:
                     return
                 queue = error.queue
             try:
-                if await self._retried(record.topic, lambda: self._parking.park(record, queue=queue)):  # noqa: B023
-                    return
+                with bound_contextvars(**tracing.about(record)):
+                    if await self._retried(lambda: self._parking.park(record, queue=queue)):  # noqa: B023
+                        self._log.debug("parked", queue=queue)
+                        return
             except Exception as error:  # noqa: BLE001 - the boundary: nothing may reach the stream
                 self._fail(record, error)
                 await _stand_still()
@@ -127,11 +147,12 @@ class Handling:
         if place not in self._in_flight:
             handling = asyncio.create_task(self._handle(record, parked=parked), name="record")
             self._in_flight[place] = handling
+            self._written_ms[place] = record.timestamp_ms
             handling.add_done_callback(lambda done: self._ended(record, done))
         return self._in_flight[place]
 
     def _ended(self, record: InputRecord, handling: asyncio.Task[None]) -> None:
-        del self._in_flight[place_of(record)]
+        del self._in_flight[place_of(record)], self._written_ms[place_of(record)]
         error = None if handling.cancelled() else handling.exception()
         if error is not None and not isinstance(error, Away):
             self._fail(record, error)
@@ -139,18 +160,20 @@ class Handling:
     async def _handle(self, record: InputRecord, *, parked: bool) -> None:
         PARKED.set(parked)  # for this task and those it makes
         codec, handler = self._handlers[record.topic]
-        try:
-            envelope = _decoded(codec, record)
-        except Poison as poison:
-            reason = poison
-            await self._retried(record.topic, lambda: self._refuse(record, reason))
-        except UnknownType:
-            self._metrics.add("unknown_types")
-        else:
-            await self._retried(record.topic, lambda: handler(envelope, place_of(record)))
-        self._metrics.add("records_in", topic=record.topic)
+        with tracing.handling(record):
+            try:
+                envelope = _decoded(codec, record)
+            except Poison as poison:
+                reason = poison
+                await self._retried(lambda: self._refuse(record, reason))
+            except UnknownType:
+                self._metrics.add("unknown_types")
+            else:
+                tracing.read(envelope.workspaceid, getattr(envelope.data, "chat_id", None))
+                await self._retried(lambda: handler(envelope, place_of(record)))
+        self._metrics.add("records_in", topic=record.topic, partition=str(record.partition))
 
-    async def _retried(self, topic: str, do: Callable[[], Awaitable[Result]]) -> Result:
+    async def _retried(self, do: Callable[[], Awaitable[Result]]) -> Result:
         """What handlers raise is unforeseen, the downstream's failures being their business: a few tries, then up."""
         tries = stamina.retry_context(
             # Being cancelled is no failure: it would be begun again.
@@ -169,7 +192,7 @@ class Handling:
                     raise
                 except Exception:
                     self._metrics.add("task_failures")
-                    self._log.warning("handling_failed", topic=topic, attempt=attempt.num, exc_info=True)
+                    self._log.warning("handling_failed", attempt=attempt.num, exc_info=True)
                     raise
         raise AssertionError("stamina returns or raises")
 
@@ -180,13 +203,7 @@ class Handling:
                 topic, key=row.key, value=row.value, partition=record.partition, headers=row.headers
             )
         self._metrics.add("dead_letters", topic=record.topic)
-        self._log.warning(
-            "dead_letter",
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            reason=str(poison),
-        )
+        self._log.warning("dead_letter", reason=str(poison))
 
     def _fail(self, record: InputRecord, error: BaseException) -> None:
         if isinstance(error, WorkerFailed):
@@ -212,7 +229,7 @@ class Handling:
                     self._log.warning("parking_not_read", error=explain(error))
                 else:
                     self._metrics.set("effects_parked", self._parking.waiting)
-                    self._draining.measure(queues, now_ms=now_ms())
+                    self._draining.measure(queues, in_flight_ms=self._written_ms.values(), now_ms=now_ms())
                     for queue in queues:
                         if queue not in self._queues:
                             self._queues[queue] = asyncio.create_task(self._work_off(queue), name="queue")

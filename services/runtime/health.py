@@ -1,14 +1,16 @@
 """The pages every worker has: /metrics, /healthz, /readyz, and whatever routes the worker adds.
 
 The one rule: /healthz says that the event loop beats and nothing about Kafka; a probe that fails with the brokers would
-restart every worker just when they come back.
+restart every worker just when they come back. The probes are everybody's; /metrics only theirs who are on this machine or have its token.
 """
 
 import asyncio
 import contextlib
+import hmac
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
+from ipaddress import ip_address
 from typing import Self
 
 import uvicorn
@@ -28,6 +30,7 @@ UNREADY_LOG_INTERVAL_S = 5.0
 CONNECTIONS_MAX = 256
 CLOSE_LIMIT_S = 2
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+METRICS_CLOSED = "Metrics are shown on loopback only. To read them elsewhere, give the worker a token in CHAT_METRICS_TOKEN.\n"
 
 _log = log(__name__)
 
@@ -69,6 +72,16 @@ class Health:
                 _log.info("not_ready", why=why.split("; "))
 
 
+def is_loopback(host: str) -> bool:
+    """Say whether whoever listens there is heard on this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
 class _Server(uvicorn.Server):
     """uvicorn without its signal handlers: signals are the worker's own business."""
 
@@ -81,18 +94,27 @@ class Pages:
     """The HTTP server of a worker, as an async context manager; `port` is known once entered."""
 
     def __init__(
-        self, *, host: str, port: int, health: Health, metrics: Metrics, routes: Sequence[BaseRoute] = ()
+        self,
+        *,
+        host: str,
+        port: int,
+        health: Health,
+        metrics: Metrics,
+        metrics_token: str | None = None,
+        routes: Sequence[BaseRoute] = (),
     ) -> None:
         self.port = port
         self._host = host
         self._health = health
         self._metrics = metrics
+        self.metrics_token = metrics_token
         own = [
             Route("/metrics", self._show_metrics),
             Route("/healthz", self._show_health),
             Route("/readyz", self._show_readiness),
         ]
         self.app = Starlette(routes=[*own, *routes])
+        self.app.router.redirect_slashes = False  # what is not served is refused
         self._tasks: list[asyncio.Task[None]] = []
         self._server: _Server | None = None
 
@@ -135,7 +157,13 @@ class Pages:
         serving.cancel()
         await asyncio.wait(self._tasks)
 
-    async def _show_metrics(self, _request: Request) -> Response:
+    async def _show_metrics(self, request: Request) -> Response:
+        if self.metrics_token is not None:
+            given = request.headers.get("authorization", "").encode()
+            if not hmac.compare_digest(given, f"Bearer {self.metrics_token}".encode()):
+                return PlainTextResponse("a token is needed\n", 401, headers={"www-authenticate": "Bearer"})
+        elif not is_loopback(self._host):
+            return PlainTextResponse(METRICS_CLOSED, 403)
         return Response(self._metrics.render(), headers={"content-type": METRICS_TYPE})
 
     async def _show_health(self, _request: Request) -> Response:

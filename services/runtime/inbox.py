@@ -53,6 +53,11 @@ class Inbox:
         """The next offset to fetch, by topic."""
         return self._accepted
 
+    @property
+    def taken(self) -> Offsets:
+        """The offset after the last record that was taken out, by topic."""
+        return self._taken
+
     def open(self, offsets: Offsets) -> None:
         """Takes records from these offsets on."""
         self.close()

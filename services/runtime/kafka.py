@@ -6,7 +6,7 @@ says what each one means for the partition.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Generator, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -141,13 +141,22 @@ def _append(batch: Any, row: Row) -> bool:
 
 
 class KafkaWriter:
-    """The transactional producer of one (group, partition); its id is `<group>-<partition>`."""
+    """The transactional producer of one (group, partition); its id is `<group>-<partition>`.
+
+    `partitions` gives how many there are, which its commits say.
+    """
 
     def __init__(
-        self, settings: RuntimeSettings, partition: int, *, transaction_limit_ms: int = TRANSACTION_LIMIT_MS
+        self,
+        settings: RuntimeSettings,
+        partition: int,
+        *,
+        partitions: Callable[[], int | str] = str,
+        transaction_limit_ms: int = TRANSACTION_LIMIT_MS,
     ) -> None:
         self._settings = settings
         self._partition = partition
+        self._partitions = partitions
         self._transaction_limit_ms = transaction_limit_ms
         self._id = f"{settings.group}-{partition}"
         self._producer: Any = None
@@ -196,7 +205,8 @@ class KafkaWriter:
 
     async def send_offsets(self, offsets: Offsets) -> None:
         """Adds input offsets to the transaction."""
-        by_partition = {TopicPartition(topic, self._partition): at for topic, at in offsets.items()}
+        said = str(self._partitions())
+        by_partition = {TopicPartition(topic, self._partition): (at, said) for topic, at in offsets.items()}
         await self._bounded(
             self._producer.send_offsets_to_transaction(by_partition, self._settings.group), "offsets"
         )

@@ -11,7 +11,6 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka import errors as kafka_errors
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
 from services.runtime.broker import Batch, Offsets
@@ -20,6 +19,7 @@ from services.runtime.inbox import Inbox
 from services.runtime.kafka import RETRY_BACKOFF_MS, bounded, close_or_fail
 from services.runtime.logs import explain, log, reason_of
 from services.runtime.metrics import Metrics
+from services.runtime.partition_count import commits_of, missing
 from services.runtime.ports import InputRecord
 from services.runtime.settings import RuntimeSettings
 
@@ -65,13 +65,17 @@ class KafkaInputs:
     def __init__(self, group: "KafkaGroup", partition: int, *, bytes_max: int) -> None:
         self.inbox = Inbox(bytes_max=bytes_max)
         self.reassigned_event = asyncio.Event()
+        self.partitions = 0
+        """With how many partitions the present life was begun: what its commits say."""
         self._group = group
         self._partition = partition
         self._holds_turn = False
 
     async def committed(self) -> Offsets:
         """Where to begin in each topic."""
-        return await self._group.committed(self._partition)
+        offsets = await self._group.committed(self._partition)
+        self.partitions = self._group.partitions
+        return offsets
 
     def open(self, offsets: Offsets) -> None:
         """Delivers records from here on."""
@@ -158,6 +162,8 @@ class KafkaGroup:
     ) -> None:
         self.listener_error: Exception | None = None
         self.stopping = False
+        self.partitions = 0
+        """How many there were when a partition's offsets were last asked for."""
         self.turns = asyncio.Semaphore(settings.transactions_max)
         self._settings = settings
         self._topics = topics
@@ -177,9 +183,9 @@ class KafkaGroup:
         """Finds Kafka and the topics, and joins the group. Raises WorkerFailed when either is not there in time."""
         settings = self._settings
         deadline_s = time.monotonic() + settings.start_limit_s
-        while missing := await self._missing():
+        while lacking := await missing(settings, (*self._topics, self._changelog)):
             if time.monotonic() > deadline_s:
-                raise WorkerFailed(missing)
+                raise WorkerFailed(lacking)
             await asyncio.sleep(TOPICS_INTERVAL_S)
         self._consumer = AIOKafkaConsumer(**membership(settings))
         try:
@@ -187,29 +193,6 @@ class KafkaGroup:
         except (TaskCorrupted, TaskMigrated) as error:
             raise WorkerFailed(f"Kafka at {settings.bootstrap} has gone away: {error}.") from error
         self._consumer.subscribe(list(self._topics), listener=_Listener(self))
-
-    async def _missing(self) -> str:
-        """What is not there yet, or nothing. Asking about all topics creates none, unlike subscribing."""
-        settings = self._settings
-        admin = AIOKafkaAdminClient(**settings.client(), request_timeout_ms=int(settings.io_limit_s * 1000))
-        try:
-            async with asyncio.timeout(settings.io_limit_s):
-                await admin.start()
-                described = await admin.describe_topics()
-        except (TimeoutError, OSError, kafka_errors.KafkaError):
-            return f"No Kafka answers at {settings.bootstrap}: check CHAT_BOOTSTRAP."
-        finally:
-            await admin.close()
-        known = {each["topic"]: len(each["partitions"]) for each in described}
-        counts = {topic: known.get(topic, 0) for topic in (*self._topics, self._changelog)}
-        absent = [topic for topic, count in counts.items() if not count]
-        if absent:
-            return (
-                f"Kafka at {settings.bootstrap} has no topic {', '.join(absent)}: run `chat-routing topics`."
-            )
-        if len(set(counts.values())) > 1:
-            return f"The topics {', '.join(counts)} must have the same number of partitions: {counts}."
-        return ""
 
     def stop(self) -> None:
         """Ends the fetch loop soon, and tells everybody who waits for records."""
@@ -285,7 +268,7 @@ class KafkaGroup:
                 inbox.advance(at.topic, position)
                 end = self.end(at.topic, partition)
                 if end is not None:
-                    lag = max(0, end - position)
+                    lag = max(0, end - inbox.taken[at.topic])  # what waits in the inbox is not done
                     self._metrics.set("lag_records", lag, topic=at.topic, partition=str(partition))
 
     # ---------------------------------------------------------------- assignments
@@ -295,6 +278,9 @@ class KafkaGroup:
         by_number: dict[int, set[str]] = {}
         for at in assigned:
             by_number.setdefault(at.partition, set()).add(at.topic)
+        for number in [each for each in by_number if each >= (self._settings.drain_partitions or each + 1)]:
+            self._consumer.pause(*self._tps(number))
+            del by_number[number]
         for number, topics in by_number.items():
             if topics != set(self._topics):
                 raise WorkerFailed(f"partition {number} was assigned of {sorted(topics)} only")
@@ -366,8 +352,14 @@ class KafkaGroup:
     async def _committed(self, partition: int) -> Offsets:
         offsets: dict[str, int] = {}
         oldest = await self._consumer.beginning_offsets(self._tps(partition))
+        self.partitions = self._settings.drain_partitions or len(
+            self._consumer.partitions_for_topic(self._topics[0])
+        )
+        commits = await commits_of(
+            self._consumer, group=self._settings.group, topics=self._topics, partitions=self.partitions
+        )
         for at in self._tps(partition):
-            committed: int | None = await self._consumer.committed(at)
+            committed = commits.get(at)
             offsets[at.topic] = oldest[at] if committed is None else max(committed, oldest[at])
             if committed is not None and committed < oldest[at]:
                 lost = oldest[at] - committed

@@ -44,6 +44,8 @@ _SPEAKING_LOUDLY = (
     "aiosqlite",
     "httpx",
     "httpcore",
+    "urllib3",
+    "opentelemetry",
     "asyncio",
 )
 _SAFE_MESSAGES = (TaskCorrupted, TaskMigrated, WorkerFailed, Poison, KafkaError, OSError)
@@ -154,9 +156,13 @@ def configure_logs(level: str) -> None:
             ],
         )
     )
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level)
+    logging.getLogger().handlers[:] = [handler]
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """From now on only what is of this level or above is logged."""
+    logging.getLogger().setLevel(level)
     for name in _SPEAKING_LOUDLY:
         # Their debug level writes whole records, and their info level a line for every connection.
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))

@@ -11,9 +11,11 @@ The one rule: this table is not a copy of anything. Whoever throws the database 
 records as they were read, conversations included, until they are done.
 """
 
+from base64 import b64decode, b64encode
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+import orjson
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -33,6 +35,7 @@ from sqlalchemy import (
 
 from services.runtime.ledger import Ledger, inherit, living, metadata
 from services.runtime.ports import InputRecord
+from services.runtime.tracing import Headers
 
 _parked = Table(
     "effects_parked",
@@ -43,6 +46,7 @@ _parked = Table(
     Column("timestamp_ms", BigInteger, nullable=False),
     Column("record_key", LargeBinary, nullable=True),
     Column("record_value", LargeBinary, nullable=True),
+    Column("record_headers", LargeBinary, nullable=True),
     Column("queue", String(300), nullable=False),
     Column("owner", String(160), nullable=False),
     Index("effects_parked_in_order", "owner", "queue", "timestamp_ms"),
@@ -90,6 +94,7 @@ def keep(ledger: Ledger, connection: Connection, record: InputRecord, *, queue: 
         "timestamp_ms": record.timestamp_ms,
         "record_key": record.key,
         "record_value": record.value,
+        "record_headers": _dumps(record.headers),
         "queue": queue,
         "owner": ledger.owner,
     }
@@ -103,6 +108,10 @@ class Parking:
         self._ledger = ledger
         self._records_max = records_max
         self.waiting = 0
+
+    def limit(self, records_max: int) -> None:
+        """From now on so many may wait."""
+        self._records_max = records_max
 
     async def park(self, record: InputRecord, *, queue: str) -> bool:
         """Keep a record; return whether it may be acknowledged, which it may not when there are too many already."""
@@ -142,6 +151,7 @@ class Parking:
                 row.timestamp_ms,
                 row.record_key,
                 row.record_value,
+                _headers(row.record_headers),
             )
             for row in rows
         ]
@@ -154,6 +164,18 @@ class Parking:
     async def done(self, place: Place) -> None:
         """Delete a record whose effect is done."""
         await self._ledger.do(lambda connection: connection.execute(_done, _parameters(place)))
+
+
+def _dumps(headers: Headers) -> bytes | None:
+    return (
+        orjson.dumps([(name, b64encode(value or b"").decode()) for name, value in headers])
+        if headers
+        else None
+    )
+
+
+def _headers(stored: bytes | None) -> Headers:
+    return tuple((name, b64decode(value)) for name, value in orjson.loads(stored)) if stored else ()
 
 
 def _parameters(place: Place) -> dict[str, object]:

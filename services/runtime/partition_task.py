@@ -8,10 +8,12 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from operator import attrgetter
 from typing import TypeAlias
 
 from schemas.codec import Poison, UnknownType
 from schemas.stored import Damaged
+from services.runtime import tracing
 from services.runtime.broker import Batch, Changelog, Clock, Delivery, Inputs, Offsets, Row, Writer
 from services.runtime.deadletter import DeadLetterLimit, dead_letter
 from services.runtime.failures import TaskCorrupted, TaskMigrated, WorkerFailed
@@ -31,6 +33,7 @@ BUG_FAILURES_MAX = 3
 """A processor that raises may have a damaged state, which a restore repairs; three times in a row it is a bug."""
 
 _log = log(__name__)
+_TOPIC, _TIMESTAMP = attrgetter("topic"), attrgetter("timestamp_ms")
 
 
 class Phase(Enum):
@@ -78,12 +81,14 @@ class _Decided:
 
     rows: dict[str, list[Row]] = field(default_factory=dict)
     dead: dict[str, int] = field(default_factory=dict)
+    refused: list[tuple[InputRecord, Poison]] = field(default_factory=list)
     unknown: int = 0
 
     def refuse(self, record: InputRecord, error: Poison) -> None:
         topic, row = dead_letter(record, error)
         self.rows.setdefault(topic, []).append(row)
         self.dead[record.topic] = self.dead.get(record.topic, 0) + 1
+        self.refused.append((record, error))
 
 
 class PartitionTask:
@@ -214,11 +219,12 @@ class PartitionTask:
         clock, metrics = self._ports.clock, self._metrics
         if batch.records:
             started_s = clock.monotonic_s()
-            decided = self._decide(processor, batch.records)
-            decided_s = clock.monotonic_s()
-            if decided.rows:
-                with self._dead_letters.room(decided.dead, now_ms=clock.now_ms()):
-                    await self._commit(writer, decided.rows, batch.next_offsets)
+            with tracing.deciding(batch.records):
+                decided = self._decide(processor, batch.records)
+                decided_s = clock.monotonic_s()
+                if decided.rows:
+                    with self._dead_letters.room(decided.dead, now_ms=clock.now_ms()):
+                        await self._commit(writer, decided.rows, batch.next_offsets)
             self._count(batch, decided, decide_s=decided_s - started_s)
             if decided.rows:
                 metrics.observe("transaction_seconds", clock.monotonic_s() - decided_s)
@@ -232,8 +238,9 @@ class PartitionTask:
         rows = decided.rows
         for record in records:
             try:
+                context = tracing.carried(record.headers) if record.headers else ()
                 for output in processor.process(record):
-                    row = Row(output.key, output.value)
+                    row = Row(output.key, output.value, context if output.headers is None else output.headers)
                     if (known := rows.get(output.topic)) is None:
                         rows[output.topic] = [row]
                     else:
@@ -244,6 +251,7 @@ class PartitionTask:
                 decided.unknown += 1
             except Exception as error:
                 self._bugs += 1
+                _log.warning("processing_failed", **tracing.about(record), error=explain(error))
                 where = f"{record.topic}/{record.partition} at offset {record.offset}"
                 if self._bugs >= BUG_FAILURES_MAX:
                     raise WorkerFailed(
@@ -298,15 +306,16 @@ class PartitionTask:
         metrics.observe_ages(
             "decision_latency_seconds",
             now_ms=now_ms,
-            timestamps_ms=[record.timestamp_ms for record in batch.records],
+            timestamps_ms=list(map(_TIMESTAMP, batch.records)),
         )
-        for topic, count in Counter([record.topic for record in batch.records]).items():
-            metrics.add("records_in", count, topic=topic)
+        for topic, count in Counter(map(_TOPIC, batch.records)).items():
+            metrics.add("records_in", count, topic=topic, partition=str(self.partition))
         for topic, rows in decided.rows.items():
-            metrics.add("records_out", len(rows), topic=topic)
+            metrics.add("records_out", len(rows), topic=topic, partition=str(self.partition))
         for topic, count in decided.dead.items():
             metrics.add("dead_letters", count, topic=topic)
-            _log.warning("dead_letters", partition=self.partition, topic=topic, count=count)
+        for record, poison in decided.refused:
+            _log.warning("dead_letter", **tracing.about(record), reason=str(poison))
         if decided.unknown:
             metrics.add("unknown_types", decided.unknown)
 
@@ -349,4 +358,6 @@ class PartitionTask:
         change = (phase is Phase.RUNNING) - (self.phase is Phase.RUNNING)
         if change:
             self._metrics.add("partitions_running", change)
+        if change < 0:
+            self._metrics.leave(self.partition)
         self.phase = phase

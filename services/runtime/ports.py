@@ -27,11 +27,15 @@ class InputRecord:
 
 @dataclass(frozen=True, slots=True)
 class OutputRecord:
-    """A record to be written to the same partition number of `topic`, in the transaction of its cause."""
+    """A record to be written to the same partition number of `topic`, in the transaction of its cause.
+
+    Without `headers` of its own it is given the trace context of the record it is written for.
+    """
 
     topic: str
     key: bytes
     value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] | None = None
 
 
 class Processor(Protocol):

@@ -16,11 +16,12 @@ from typing import Any, TypeVar
 
 import uvloop
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from services.runtime.failures import WorkerFailed
 from services.runtime.kafka_client import mend_connections
 from services.runtime.logs import configure_logs, explain, log
-from services.runtime.settings import RuntimeSettings
+from services.runtime.settings import RuntimeSettings, told
 
 Settings = TypeVar("Settings", bound=RuntimeSettings)
 
@@ -40,11 +41,10 @@ def _load(kind: type[Settings]) -> Settings:
     try:
         return kind()
     except ValidationError as error:
-        prefix = str(kind.model_config.get("env_prefix", ""))
-        for problem in error.errors(include_url=False, include_input=False, include_context=False):
-            name = "_".join(str(part) for part in problem["loc"]).upper()
-            sys.stderr.write(f"{prefix}{name}: {problem['msg']}\n" if name else f"{problem['msg']}\n")
-        sys.exit(EXIT_SETTINGS)
+        sys.stderr.writelines(f"{line}\n" for line in told(error))
+    except (SettingsError, WorkerFailed) as error:
+        sys.stderr.write(f"{error}\n")
+    sys.exit(EXIT_SETTINGS)
 
 
 def _end_soon(grace_s: float) -> None:
@@ -96,6 +96,7 @@ def main_of(
     kind: type[Settings], work: Callable[[Settings, asyncio.Event], Coroutine[Any, Any, None]]
 ) -> None:
     """Runs `work(settings, stop)` as a worker process; never returns normally."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until somebody listens (`reloading`)
     settings = _load(kind)
     configure_logs(settings.log_level)
     gc.set_threshold(COLLECT_AFTER)

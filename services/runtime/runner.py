@@ -6,6 +6,7 @@ The one rule: the first part that fails ends the worker; nothing is restarted he
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 from starlette.routing import BaseRoute
@@ -19,8 +20,10 @@ from services.runtime.logs import log
 from services.runtime.metrics import Metrics
 from services.runtime.partition_task import Limits, Observe, PartitionTask, Ports
 from services.runtime.ports import ProcessorFactory
+from services.runtime.reloading import Reloads
 from services.runtime.settings import RuntimeSettings
 from services.runtime.ticks import Ticker, TickSettings
+from services.runtime.tracing import exporting
 from services.runtime.watchdog import Watchdog
 
 _log = log(__name__)
@@ -60,12 +63,13 @@ class Runner:
         self._settings = settings
         self._changelog = changelog
         self._factory = factory
-        self._ticks = ticks
+        # Time stands still while what lies in other partitions can't be read.
+        self._ticks = None if settings.drain_partitions else ticks
         self._observe = observe
         self._clock = SystemClock()
         self._appender = KafkaAppender(settings)
         self._dead_letters = DeadLetterLimit(settings.dead_letters_per_minute_max)
-        self._assignment = Assignment(self._make_task, None if ticks is None else self._make_ticker)
+        self._assignment = Assignment(self._make_task, None if self._ticks is None else self._make_ticker)
         self._group = KafkaGroup(
             settings,
             topics=inputs,
@@ -109,11 +113,16 @@ class Runner:
             await self._appender.close()
             await group.close()
 
+    def follow(self, reloads: Reloads) -> None:
+        """Takes new limits while it runs."""
+        name = "dead_letters_per_minute_max"
+        reloads.on(name, read=attrgetter(name), apply=self._dead_letters.limit)
+
     def _ports(self, partition: int) -> Ports:
-        settings = self._settings
+        settings, inputs = self._settings, self._group.inputs(partition)
         return Ports(
-            inputs=self._group.inputs(partition),
-            writer=lambda: KafkaWriter(settings, partition),
+            inputs=inputs,
+            writer=lambda: KafkaWriter(settings, partition, partitions=lambda: inputs.partitions),
             changelog=lambda: KafkaChangelog(settings, self._changelog, partition),
             clock=self._clock,
         )
@@ -174,13 +183,14 @@ async def run_worker(
     observe: Observe | None = None,
     routes: Sequence[BaseRoute] = (),
     beside: Sequence[Part] = (),
+    reloads: Reloads | None = None,
 ) -> None:
     """A whole exactly-once worker with its pages: runs until `stop` is set. Raises WorkerFailed.
 
     `inputs` are co-partitioned topics, read in offset order each; `routes` are added to the pages; `beside` runs in the
-    same process.
+    same process; `reloads` knows already what else may change while it runs.
     """
-    context = Context(stop)
+    context, reloads = Context(stop), reloads or Reloads(settings)
 
     async def exactly_once(shared: Context) -> None:
         runner = Runner(
@@ -192,13 +202,17 @@ async def run_worker(
             ticks=ticks,
             observe=observe,
         )
+        runner.follow(reloads)
         await runner.run()
 
-    async with Pages(
+    pages = Pages(
         host=settings.http_host,
         port=settings.http_port,
         health=context.health,
         metrics=context.metrics,
+        metrics_token=settings.metrics_secret,
         routes=routes,
-    ):
+    )
+    reloads.listen(context.metrics, pages)
+    async with exporting(settings, context.metrics), pages:
         await run_parts(context, [exactly_once, *beside])

@@ -3,11 +3,15 @@
 The one rule: every queue, wait, batch and retry of the runtime has its limit here, so that one place says what may grow.
 """
 
+from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 
-from services.runtime.connection import KafkaSettings
+from services.runtime.connection import PREFIX, KafkaSettings, secret_of
+
+METRICS_TOKEN_CHARS_MIN = 16
 
 
 class RuntimeSettings(KafkaSettings):
@@ -25,8 +29,18 @@ class RuntimeSettings(KafkaSettings):
         default="127.0.0.1", description="address of /metrics, /healthz, /readyz and the worker's own pages"
     )
     http_port: int = Field(default=0, ge=0, le=65_535, description="port of these pages (0: any free one)")
+    metrics_token: SecretStr | None = Field(
+        default=None,
+        min_length=METRICS_TOKEN_CHARS_MIN,
+        description="what a reader of /metrics has to bring as its bearer token; without one they are shown on loopback only",
+    )
+    metrics_token_file: Path | None = Field(default=None, description="a file that holds this token")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="least level that is logged"
+    )
+    tracing_url: str | None = Field(
+        default=None,
+        description="where spans of traces go, OTLP over HTTP, such as http://localhost:4318/v1/traces; without it there are none",
     )
     grace_s: float = Field(
         default=16.0,
@@ -53,6 +67,12 @@ class RuntimeSettings(KafkaSettings):
     )
     commit_interval_ms: int = Field(
         default=5_000, ge=1, description="how long offsets of records without effect may stay uncommitted"
+    )
+    drain_partitions: int | None = Field(
+        default=None,
+        ge=1,
+        description="after somebody has added partitions by hand: how many there were; the worker then processes what lies in these, without "
+        "ticks, so that `chat-routing grow` can move their state",
     )
     io_limit_s: float = Field(
         default=10.0, gt=0, description="how long a commit, a delivery or a look-up may take"
@@ -82,6 +102,33 @@ class RuntimeSettings(KafkaSettings):
         default=300, ge=0, description="dead letters in a minute after which the worker stops"
     )
 
+    @field_validator("tracing_url")
+    @classmethod
+    def _is_an_address(cls, url: str | None) -> str | None:
+        parts = urlsplit(url or "http://none")
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+            raise ValueError(
+                "a collector's address such as http://localhost:4318/v1/traces was expected, without user and password"
+            )
+        return url
+
+    @model_validator(mode="after")
+    def _metrics_have_one_token(self) -> Self:
+        if self.metrics_token is not None and self.metrics_token_file is not None:
+            raise ValueError("set either CHAT_METRICS_TOKEN or CHAT_METRICS_TOKEN_FILE")
+        try:
+            token = self.metrics_secret
+        except (OSError, UnicodeDecodeError):
+            raise ValueError("CHAT_METRICS_TOKEN_FILE can't be read") from None
+        if token is not None and len(token) < METRICS_TOKEN_CHARS_MIN:
+            raise ValueError(f"the token of /metrics needs at least {METRICS_TOKEN_CHARS_MIN} characters")
+        return self
+
+    @property
+    def metrics_secret(self) -> str | None:
+        """The token of /metrics, from wherever it is kept."""
+        return secret_of(self.metrics_token, self.metrics_token_file)
+
     @model_validator(mode="after")
     def _a_hanging_client_is_told_of(self) -> Self:
         if self.stop_limit_s >= self.grace_s:
@@ -95,3 +142,18 @@ class RuntimeSettings(KafkaSettings):
     def heartbeat_interval_ms(self) -> int:
         """Six heartbeats fit into a session, so that a few may be lost."""
         return max(100, self.session_timeout_ms // 6)
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"{PREFIX}{name}".upper()
+
+
+def told(error: ValidationError) -> list[str]:
+    """What is wrong with settings, a line for each that can't be used, without its value."""
+    problems = error.errors(include_url=False, include_input=False, include_context=False)
+    names = ["_".join(map(str, problem["loc"])) for problem in problems]
+    return [
+        f"{variable_of(name)}: {problem['msg']}" if name else problem["msg"]
+        for name, problem in zip(names, problems, strict=True)
+    ]

@@ -27,6 +27,7 @@ from services.transcript.parts import Completed, Link, SizeBytes, accepted, tran
 from services.transcript.state import (
     ChatKey,
     Closing,
+    Context,
     Conversation,
     Head,
     Message,
@@ -71,8 +72,8 @@ class Assembler:
         self._changed: dict[StateKey, Stored | None] = {}
         self._fresh: set[StateKey] = set()
         self._behind = False
-        self.unmatched = 0
-        """Closings without a known request (its record was gone before this service read it): no transcript."""
+        self.unmatched: list[Closing] = []
+        """Closings without a known request (its record was gone before this service read it): no transcript. The caller empties it."""
 
     # ------------------------------------------------------------ the two topics
 
@@ -101,8 +102,10 @@ class Assembler:
         self._forget_old()
         return self._complete()
 
-    def decision(self, envelope: Envelope[str, Decision], *, offset: int) -> list[Completed]:
-        """Takes the record of `chat.routing.v1` at `offset`."""
+    def decision(
+        self, envelope: Envelope[str, Decision], *, offset: int, context: Context | None = None
+    ) -> list[Completed]:
+        """Takes the record of `chat.routing.v1` at `offset`; a closing's `context` goes to its transcript."""
         workspace_id, data = envelope.workspaceid, envelope.data
         # Decisions carry the time of the input they follow from, which may not have been read here yet.
         self._seen_ms = max(self._seen_ms, to_ms(envelope.time))
@@ -129,7 +132,7 @@ class Assembler:
             case MissedUpdated(status="deleted"):
                 self._deleted((workspace_id, data.chat_id), data.cause)
             case ChatClosed():
-                self._closed(workspace_id, data, number=offset)
+                self._closed(workspace_id, data, number=offset, context=context)
             case _:
                 pass
         return self._complete()
@@ -223,12 +226,12 @@ class Assembler:
         elif cause is not None and cause.offset is not None:
             self._finish(key, chat, done_offset=cause.offset)
 
-    def _closed(self, workspace_id: str, data: ChatClosed, *, number: int) -> None:
+    def _closed(self, workspace_id: str, data: ChatClosed, *, number: int, context: Context | None) -> None:
         key = (workspace_id, data.chat_id)
         chat = self._chats.get(key) or self._begin(key)
         # A bot that asks for people again closes this revision to open the next, wherever the inbox has the chat.
         final = data.outcome != "missed" or (chat.head.deleted and data.ended_by != "bot")
-        closing = Closing(number, workspace_id, data, final, chat.head.missed, chat.head.tags)
+        closing = Closing(number, workspace_id, data, final, chat.head.missed, chat.head.tags, context)
         chat.waiting += 1
         chat.head.live = chat.head.deleted = False
         if data.outcome != "missed":
@@ -250,7 +253,7 @@ class Assembler:
             until_offset = closing.closed.source.offset
             request = chat.request(until_offset)
             if request is None:
-                self.unmatched += 1
+                self.unmatched.append(closing)
             else:
                 said = accepted(
                     chat.messages.values(), after_offset=request.offset, until_offset=until_offset

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from schemas.envelope import to_ms
 from schemas.frozen import dataclass
 from schemas.transcripts import TranscriptCompleted, TranscriptMessage
-from services.transcript.state import Closing, Message, Request
+from services.transcript.state import Closing, Context, Message, Request
 
 PART_BYTES_MAX = 900_000
 """Leaves room below the broker's default record limit of 1,048,588 bytes."""
@@ -31,6 +31,7 @@ class Completed:
     workspace_id: str
     data: TranscriptCompleted
     at_ms: int
+    context: Context | None = None
 
 
 def parse_ms(moment: str) -> int:
@@ -84,14 +85,15 @@ def transcript(
     )
     room_bytes = PART_BYTES_MAX - ENVELOPE_BYTES_MAX
     if size_bytes(whole) < room_bytes:  # as almost every conversation
-        return [Completed(workspace_id=closing.workspace_id, data=whole, at_ms=ended_ms)]
+        return [Completed(closing.workspace_id, whole, ended_ms, closing.context)]
     room_bytes -= size_bytes(replace(whole, messages=()))
     shares = _shares(messages, room_bytes=room_bytes, size_bytes=size_bytes)
     return [
         Completed(
-            workspace_id=closing.workspace_id,
-            data=replace(whole, part=number, parts=len(shares), messages=tuple(share)),
-            at_ms=ended_ms,
+            closing.workspace_id,
+            replace(whole, part=number, parts=len(shares), messages=tuple(share)),
+            ended_ms,
+            closing.context,
         )
         for number, share in enumerate(shares, start=1)
     ]

@@ -9,19 +9,27 @@ from hashlib import sha256
 from typing import Any, get_args
 
 import orjson
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from schemas import codec
 from schemas.decisions import Decision
+from schemas.newer import Newer, newer, written_back
+from schemas.stored import Damaged
 from schemas.topics import EVENTS, ROUTING, TRANSCRIPTS
 from services.runtime.logs import log
+from services.runtime.newer_state import NewerState
 from services.runtime.ports import Change, InputRecord, OutputRecord
+from services.runtime.tracing import carried
 from services.transcript.core import DECISIONS_KEPT, EVENTS_KEPT, Assembler
 from services.transcript.parts import Completed, Link
 from services.transcript.state import Closing, Head, Message, Progress, Stored
 
 SOURCE = "/services/transcript"
+PROGRESS = orjson.dumps(("progress",))
+"""The key of how far a partition has read, which every partition has."""
 ID_CHARS = 26
+FORM = "form"
+"""A name that stored objects do not have: one that has it is in a form that this version can't read."""
 
 _ADAPTERS: dict[str, TypeAdapter[Stored]] = {
     "chat": TypeAdapter(Head),
@@ -34,6 +42,12 @@ _EVENTS = tuple(kind.TYPE.encode() for kind in EVENTS_KEPT)
 _OTHER_DECISIONS = frozenset(kind.TYPE.encode() for kind in get_args(Decision) if kind not in DECISIONS_KEPT)
 _TYPE = b'"type":"'
 _log = log(__name__)
+
+
+def workspace_of(key: bytes) -> str | None:
+    """The workspace a stored record is of; None where it is the partition's own, or waits for a record of the partition."""
+    _, *rest = orjson.loads(key)
+    return rest[0] if rest and isinstance(rest[0], str) else None
 
 
 def transcript_id(workspace_id: str, chat_id: str, *, revision: int, part: int) -> str:
@@ -52,7 +66,9 @@ def encode_completed(completed: Completed) -> OutputRecord:
         at_ms=completed.at_ms,
         workspace_id=completed.workspace_id,
     )
-    return OutputRecord(topic=TRANSCRIPTS, key=completed.workspace_id.encode(), value=value)
+    # Not the context of the record it is complete with, which may be any chat's.
+    headers = tuple((name, text.encode()) for name, text in completed.context or ())
+    return OutputRecord(TRANSCRIPTS, completed.workspace_id.encode(), value, headers)
 
 
 class TranscriptProcessor:
@@ -60,15 +76,22 @@ class TranscriptProcessor:
 
     def __init__(self, partition: int, *, link: Link) -> None:
         self._partition = partition
+        self._newer = NewerState()
         self._assembler = Assembler(link=link, size_bytes=lambda value: len(codec.dumps(value)))
 
     def restore(self, key: bytes, value: bytes) -> None:
-        """Takes one live changelog record."""
+        """Takes one live changelog record. Raises `Damaged`."""
         name = tuple(orjson.loads(key))
-        self._assembler.restore(name, _ADAPTERS[name[0]].validate_json(value))
+        if name[0] not in _ADAPTERS:
+            self._newer.pass_over(name[0])
+            return
+        known, kept = _loads(name[0], value)
+        self._newer.keep(key, kept)
+        self._assembler.restore(name, known)
 
     def restored(self) -> None:
         """The changelog has been read to its end."""
+        self._newer.tell(self._partition)
         self._assembler.restored()
 
     def process(self, record: InputRecord) -> Iterable[OutputRecord]:
@@ -76,7 +99,6 @@ class TranscriptProcessor:
 
         Raises `codec.Poison` or `codec.UnknownType` for a decision that matters here and can't be read.
         """
-        unmatched = self._assembler.unmatched
         if record.topic == EVENTS:
             envelope = _read_event(record) if _may_matter(record.value) else None
             done = self._assembler.event(envelope, offset=record.offset, at_ms=record.timestamp_ms)
@@ -87,19 +109,29 @@ class TranscriptProcessor:
             envelope = codec.decisions.decode(record.value)
             if record.key != envelope.workspaceid.encode():
                 raise codec.Poison("the record's key is not its workspaceid")
-            done = self._assembler.decision(envelope, offset=record.offset)
-        if self._assembler.unmatched != unmatched:
+            context = tuple((name, text.decode()) for name, text in carried(record.headers)) or None
+            done = self._assembler.decision(envelope, offset=record.offset, context=context)
+        while self._assembler.unmatched:
+            closing = self._assembler.unmatched.pop()
             _log.warning(
-                "closed chat without a request", partition=record.partition, total=self._assembler.unmatched
+                "closed chat without a request",
+                topic=ROUTING,
+                partition=self._partition,
+                offset=closing.number,
+                workspace_id=closing.workspace_id,
+                chat_id=closing.closed.chat_id,
             )
         return [encode_completed(completed) for completed in done]
 
     def changes(self) -> Iterable[Change]:
         """What changed since the last call, each key once."""
-        return [
-            (orjson.dumps(key), None if value is None else _dumps(value))
-            for key, value in self._assembler.changes()
-        ]
+        return [self._change(orjson.dumps(key), value) for key, value in self._assembler.changes()]
+
+    def _change(self, key: bytes, value: Stored | None) -> Change:
+        if value is None:
+            self._newer.forget(key)
+            return key, None
+        return key, _dumps(value, self._newer.of(key))
 
 
 def transcript_processors(link: Link) -> Callable[[int], TranscriptProcessor]:
@@ -142,7 +174,23 @@ def _read_event(record: InputRecord) -> Any:
     return envelope
 
 
-def _dumps(value: Stored) -> bytes:
-    return orjson.dumps(
+def _dumps(value: Stored, kept: Newer | None = None) -> bytes:
+    raw = orjson.dumps(
         value, default=codec.plain, option=orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_NON_STR_KEYS
     )
+    return raw if kept is None else orjson.dumps(written_back(orjson.loads(raw), kept))
+
+
+def _loads(kind: str, raw: bytes) -> tuple[Stored, Newer | None]:
+    """A stored value, and what a newer version has stored beyond it. Raises `Damaged`."""
+    try:
+        value = _ADAPTERS[kind].validate_json(raw)
+    except ValidationError:
+        raise Damaged(f"a stored {kind}: not valid") from None
+    written = _dumps(value)
+    if written == raw:
+        return value, None
+    kept = newer(orjson.loads(raw), orjson.loads(written))
+    if kept is not None and FORM in kept.rest:
+        raise Damaged(f"a stored {kind}: in a form of a newer version")
+    return value, kept

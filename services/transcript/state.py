@@ -13,6 +13,8 @@ from schemas.types import Channel, MissedTag
 
 ChatKey: TypeAlias = tuple[str, str]
 """Workspace id and chat id."""
+Context: TypeAlias = tuple[tuple[str, str], ...]
+"""Headers that are passed on from record to record."""
 StateKey: TypeAlias = tuple[str | int, ...]
 """Names one changelog record: `("chat", workspace, chat)`, `("message", workspace, chat, offset)` and so on."""
 
@@ -70,6 +72,8 @@ class Closing:
     final: bool
     missed: Missed | None = None
     tags: Tags | None = None
+    context: Context | None = None
+    """What the decision's record carried beside its value, for the transcript's. Nothing here reads it."""
 
     @property
     def chat(self) -> ChatKey:

@@ -4,14 +4,18 @@ The one rule: the archive may fall behind or fail without holding up a transcrip
 """
 
 import asyncio
+from functools import partial
+from operator import attrgetter
 
 from pydantic import Field
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.routing import BaseRoute
 
 from schemas.topics import EVENTS, ROUTING, TRANSCRIPT_STATE
 from services.runtime.failures import WorkerFailed
 from services.runtime.links import LinkSettings, links
 from services.runtime.process import main_of
+from services.runtime.reloading import Reloads
 from services.runtime.runner import Context, Part, run_worker
 from services.runtime.wall_clock import now_ms
 from services.transcript.api.access import ApiSettings
@@ -71,8 +75,9 @@ async def run(settings: TranscriptSettings, stop: asyncio.Event) -> None:
             projector = Projector(archive, source, metrics=context.metrics)
             await projector.run(context.stop)
 
-    api_secret = settings.token_secret
-    served = Api(archive.engine, secret=api_secret, now_ms=now_ms).routes() if api_secret else []
+    reloads = Reloads(settings)
+    reloads.on("link_secret", "link_secret_file", read=attrgetter("secret"))
+    served = api_routes(settings, archive, reloads)
     pages = Pages(archive.engine, secret=secret, now_ms=now_ms)
     try:
         await run_worker(
@@ -85,9 +90,28 @@ async def run(settings: TranscriptSettings, stop: asyncio.Event) -> None:
             stop=stop,
             routes=[*served, *pages.routes()],
             beside=[project] if method is None else [project, summing_up(archive, method)],
+            reloads=reloads,
         )
     finally:
         await archive.close()
+
+
+def api_routes(settings: TranscriptSettings, archive: Archive, reloads: Reloads) -> list[BaseRoute]:
+    """The read API's routes, where there is a secret for its tokens; another one is taken while it runs."""
+    names = ("api_secret", "api_secret_file")
+    secret = settings.token_secret
+    if secret is None:
+        reloads.on(*names, read=attrgetter("token_secret"))
+        return []
+    api = Api(archive.engine, secret=secret, now_ms=now_ms)
+    reloads.on(*names, read=_other_secret, apply=partial(setattr, api, "secret"))
+    return api.routes()
+
+
+def _other_secret(found: TranscriptSettings) -> str:
+    if found.token_secret is None:
+        raise WorkerFailed("CHAT_API_SECRET: the API is served, and can't be switched off without a restart.")
+    return found.token_secret
 
 
 def summing_up(archive: Archive, method: Method) -> Part:

@@ -41,6 +41,8 @@ LIMIT_S = 200.0
 POLL_INTERVAL_S = 0.5
 SOURCE = "/tests/poison"
 PERSON = "Zacharias Quellenhof"
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+TRACED = [("traceparent", f"00-{TRACE_ID}-00f067aa0ba902b7-01".encode()), ("baggage", PERSON.encode())]
 PRIVATE = (PERSON, "zq@private.example", "198.51.100.77", "+49 30 555 0199", "my card is 4111 1111 1111")
 KINDS = {
     EVENTS: ("chat.requested.v1", "chat.message.v1", "agent.configured.v1"),
@@ -63,6 +65,10 @@ FIELDS = (
     "revision",
     "name",
 )
+PLACE = ("topic", "partition", "offset")
+ABOUT_A_RECORD = {"dead_letter", "handling_failed", "parked"}
+ABOUT_WHAT_IT_SAYS = {"mail_failed", "downstream_unavailable", "circuit_open", "circuit_closed"}
+"""Log lines of the second kind also name the record's workspace and chat; the first may be about one that can't be read."""
 DATABASES = (f"{NOTIFIER}-ledger.db", f"{CRM_SYNC}-ledger.db", "archive.db")
 SPARED = ("effect_owners", "effects_of", "alembic_version")
 """Without these a worker would not go on, or another part would be tested."""
@@ -108,6 +114,8 @@ class Day:
     """Each mail and recipient that follow from what the notifier reads."""
     settled: dict[tuple[str, str], set[tuple[str, str | None]]]
     """What is told to have become of them."""
+    whose: dict[tuple[str, int, int], tuple[str, str | None]]
+    """Workspace and chat of each record that the notifier reads, by its place."""
     sent: Counter[tuple[str, str]]
     """Message-ID and address of what the mail server has taken, and how often."""
 
@@ -140,14 +148,14 @@ def poison() -> Iterator[tuple[str, bytes, bytes]]:
 async def publish_poison(bootstrap: str) -> int:
     """Return how many dead letters follow: the archive, which alone reads deliveries, passes over what it can't read."""
     async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
-        sent = [await producer.send(topic, value, key=key) for topic, key, value in poison()]
+        sent = [await producer.send(topic, value, key=key, headers=TRACED) for topic, key, value in poison()]
         await asyncio.gather(*sent)
     return sum(topic != DELIVERIES for topic, _key, _value in poison())
 
 
 def jam(path: Path) -> None:
     """Let each insert and update of a database fail, with the statement's parameters at hand for whoever would log them."""
-    with closing(sqlite3.connect(path)) as database, database:
+    with closing(sqlite3.connect(path, timeout=LIMIT_S)) as database, database:
         found = database.execute(
             "SELECT name FROM pragma_table_list WHERE type = 'table' AND schema = 'main'"
         )
@@ -162,7 +170,7 @@ def jam(path: Path) -> None:
 
 
 def unjam(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as database, database:
+    with closing(sqlite3.connect(path, timeout=LIMIT_S)) as database, database:
         for (name,) in database.execute(
             "SELECT name FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'jam_%'"
         ).fetchall():
@@ -239,6 +247,7 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Day:
         books,
         due,
         settled,
+        whose(records),
         Counter((id_of(message), to) for recipients, message in sink.mails for to in recipients),
     )
 
@@ -263,6 +272,16 @@ def outcomes(
             elif mail := compose(envelope, rules):
                 due.update((mail.effect_id, recipient.target) for recipient in mail.recipients)
     return due, settled
+
+
+def whose(records: list[InputRecord]) -> dict[tuple[str, int, int], tuple[str, str | None]]:
+    found = {}
+    for record in records:
+        with suppress(codec.Poison, codec.UnknownType, KeyError):
+            envelope = dict(READ)[record.topic].decode(record.value)
+            chat_id = getattr(envelope.data, "chat_id", None)
+            found[record.topic, record.partition, record.offset] = (envelope.workspaceid, chat_id)
+    return found
 
 
 def id_of(message: bytes) -> str:
@@ -300,8 +319,8 @@ def test_much_went_wrong_on_that_day(day: Day) -> None:
             "downstream_unavailable",
         ),
         CRM_SYNC: ("handling_failed", "dead_letter"),
-        ROUTER: ("dead_letters",),
-        TRANSCRIPT: ("dead_letters", "archive_failed"),
+        ROUTER: ("dead_letter",),
+        TRANSCRIPT: ("dead_letter", "archive_failed"),
     }.items():
         assert set(wanted) <= set(events[name]), name
     assert any('"level": "debug"' in log for log in day.logs.values())
@@ -310,6 +329,22 @@ def test_much_went_wrong_on_that_day(day: Day) -> None:
         "smtp_550",
         "smtp_554",
     }
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(300)
+def test_each_line_about_a_record_says_which(day: Day) -> None:
+    entries = [orjson.loads(line) for log in day.logs.values() for line in log.splitlines()]
+    seen: Counter[str] = Counter()
+    for entry in entries:
+        if (event := entry.get("event")) in ABOUT_A_RECORD | ABOUT_WHAT_IT_SAYS:
+            place = tuple(entry[field] for field in PLACE)
+            if event in ABOUT_WHAT_IT_SAYS:
+                assert (entry["workspace_id"], entry.get("chat_id")) == day.whose[place], entry
+            seen[event] += 1
+    assert seen.keys() == ABOUT_A_RECORD | ABOUT_WHAT_IT_SAYS
+    traces = {each.get("trace_id") for each in entries if each.get("event") == "dead_letter"}
+    assert traces == {TRACE_ID, None}, "the day has a poison record of its own, which is in no trace"
 
 
 @pytest.mark.kafka

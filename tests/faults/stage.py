@@ -136,10 +136,10 @@ class Stage:
         """Return the workers that were started and not stopped."""
         return sorted(self._marks)
 
-    def start(self, name: str) -> None:
-        """Start a worker, without waiting for it."""
+    def start(self, name: str, *, code: Path | None = None) -> None:
+        """Start a worker, without waiting for it; with `code`, a folder of packages, it is of another version."""
         self._marks[name] = size_of(self._supervisor.log_file(name))
-        self._supervisor.launch_worker(name)
+        self._supervisor.launch_worker(name, environment={} if code is None else {"PYTHONPATH": str(code)})
 
     def stop(self, name: str) -> int:
         """Stop a worker by SIGTERM, by SIGKILL when it does not end in time; return its exit code."""

@@ -6,8 +6,9 @@ were aborted; otherwise it would prove nothing.
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from threading import Event
@@ -78,17 +79,23 @@ class Acting:
     stage: Stage
     rng: Random
     console: Console
+    chats: int = CHATS
+    day_ms: int = DAY_MS
+    """Of each day."""
     over: Event = field(default_factory=Event)
     began_s: float = field(default_factory=monotonic)
     carried_out: Counter[str] = field(default_factory=Counter)
 
     async def run(self, counts: Mapping[Kind, int]) -> None:
-        """Act days out until all faults have been carried out, the last ones to their end, and wait until all is processed."""
+        """Act days out until all faults have been carried out."""
         planned = plan(counts, rng=self.rng)
+        await self.act_out(*(partial(self._lane, lane) for lane in (planned.brokers, planned.workers)))
+
+    async def act_out(self, *meanwhile: Callable[[], None]) -> None:
+        """Act days out until all of these are done, each on a thread; the last days to their end, and all is processed then."""
         days = asyncio.create_task(self._days())
         try:
-            lanes = (asyncio.to_thread(self._lane, lane) for lane in (planned.brokers, planned.workers))
-            await asyncio.gather(*lanes)
+            await asyncio.gather(*map(asyncio.to_thread, meanwhile))
         finally:
             self.over.set()
             await days
@@ -101,14 +108,16 @@ class Acting:
             async with asyncio.TaskGroup() as days:
                 for number in range(first, first + DAYS_MAX):
                     days.create_task(self._day(number))
-                    await asyncio.to_thread(self.over.wait, DAY_MS / 1000)
+                    await asyncio.to_thread(self.over.wait, self.day_ms / 1000)
                     if self.over.is_set():
                         return
         finally:
             self.over.set()
 
     async def _day(self, number: int) -> None:
-        day = sample_day.make(chats=CHATS, seed=number, curve=built_in_curve(), day_ms=DAY_MS, pace=PACE)
+        day = sample_day.make(
+            chats=self.chats, seed=number, curve=built_in_curve(), day_ms=self.day_ms, pace=PACE
+        )
         played = await play(day, bootstrap=self.stage.bootstrap, settle_limit_s=LIMIT_S)
         assert not played.open_chats, "the router has stood still for too long"
 

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from services.notifier.core import compose
 from services.notifier.message import Scribe
-from services.notifier.servers import opened
+from services.notifier.servers import Outlets, Servers
 from services.notifier.settings import NotifierSettings
 from services.notifier.smtp import MAIL_LIMITS
 from services.runtime.effects import Unavailable
@@ -44,7 +44,8 @@ async def test_each_workspace_sends_by_its_own_server_and_account(
     scribe = Scribe(default_from=settings.mail_from)
     limits = replace(MAIL_LIMITS, calls_max=settings.smtp_connections_max)
     ways = {}
-    async with opened(settings.server(), settings.servers(), limits=limits, metrics=Metrics()) as outlets:
+    ways_out = Servers(default=settings.server(), own=settings.servers(), limits=limits)
+    with Outlets(ways_out, metrics=Metrics()) as outlets:
         for workspace_id in ("acme", "bell", "cobb", "dent"):
             record = replace(envelope(reply(letter=letter("en", SALES))), workspaceid=workspace_id)
             mail = compose(record, RULES)

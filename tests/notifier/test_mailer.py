@@ -87,9 +87,10 @@ async def mailer(
     *,
     unsettled: int = 0,
     answer_s_max: float = LIMIT_S,
+    metrics: Metrics | None = None,
     **server: Any,
 ) -> AsyncIterator[Mailer]:
-    metrics = Metrics()
+    metrics = metrics or Metrics()
     async with (
         ForgetfulLedger(f"sqlite:///{folder / 'ledger.db'}", group="effects") as ledger,
         Post(
@@ -159,9 +160,13 @@ async def test_an_outcome_that_was_not_written_is_written_again_without_a_second
 
 
 async def test_an_unknown_outcome_is_sent_again_under_the_same_message_id(tmp_path: Path) -> None:
-    written = Written()
-    async with Sink(drop_after_data=1).open() as sink, mailer(tmp_path, sink.port, written) as mails:
+    written, metrics = Written(), Metrics()
+    async with (
+        Sink(drop_after_data=1).open() as sink,
+        mailer(tmp_path, sink.port, written, metrics=metrics) as mails,
+    ):
         await mails.handle(envelope(unattended()))
+    assert metrics.value("effects_repeated_total", kind="unattended") == 1, "it may be a doubled mail"
     assert len(sink.mails) == 2
     assert sink.messages[0] == sink.messages[1]
     assert written.outcomes == {hashed("sales@example.com"): "sent"}

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -87,6 +88,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.log = ""
+        self.reload: Callable[[], None]
 
     @asynccontextmanager
     async def running(self, environment: dict[str, str]) -> AsyncIterator["Worker"]:
@@ -98,6 +100,7 @@ class Worker:
             stderr=asyncio.subprocess.PIPE,
         )
         reading = asyncio.create_task(self._read(process))
+        self.reload = partial(process.send_signal, signal.SIGHUP)
         try:
             yield self
             process.send_signal(signal.SIGTERM)

@@ -159,6 +159,11 @@ class Program:
     def running(self) -> bool:
         return self._process.poll() is None
 
+    @property
+    def arguments(self) -> str:
+        """Its command line, as anybody on this machine sees it."""
+        return Path(f"/proc/{self._process.pid}/cmdline").read_text("utf-8")
+
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 

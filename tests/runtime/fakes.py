@@ -13,7 +13,7 @@ from services.runtime.broker import Batch, ChangelogPage, Delivery, Offsets, Row
 from services.runtime.deadletter import DeadLetterLimit
 from services.runtime.failures import TaskCorrupted, TaskMigrated
 from services.runtime.metrics import Metrics
-from services.runtime.partition_task import Limits, PartitionTask, Ports
+from services.runtime.partition_task import Limits, Observe, PartitionTask, Ports
 from services.runtime.ports import InputRecord, Processor, ProcessorFactory
 from tests.runtime.counting import Counting
 from tests.runtime.memory import At, Broker
@@ -210,7 +210,15 @@ class FakeInputs:
                 (topic, PARTITION), self._next[topic], records_max=records_max - len(records)
             )
             records.extend(
-                InputRecord(topic, PARTITION, entry.offset, entry.at_ms, entry.row.key, entry.row.value)
+                InputRecord(
+                    topic,
+                    PARTITION,
+                    entry.offset,
+                    entry.at_ms,
+                    entry.row.key,
+                    entry.row.value,
+                    entry.row.headers,
+                )
                 for entry in entries
                 if entry.row is not None
             )
@@ -259,7 +267,9 @@ class Stage:
         """The committed offsets by topic."""
         return {topic: offset for (topic, _), offset in self.broker.offsets.items()}
 
-    def task(self, factory: ProcessorFactory | None = None) -> PartitionTask:
+    def task(
+        self, factory: ProcessorFactory | None = None, *, observe: Observe | None = None
+    ) -> PartitionTask:
         def counting(_partition: int) -> Processor:
             self.processors.append(Counting(OUTPUT))
             return self.processors[-1]
@@ -280,6 +290,7 @@ class Stage:
             limits=self.limits,
             dead_letters=DeadLetterLimit(self.dead_letters_max),
             metrics=self.metrics,
+            observe=observe,
         )
 
     def fail(self, step: str, error: BaseException, *, times: int = 1) -> None:

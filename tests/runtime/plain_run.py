@@ -10,6 +10,7 @@ from schemas.codec import Poison, UnknownType
 from services.runtime.broker import Row
 from services.runtime.deadletter import dead_letter
 from services.runtime.ports import InputRecord, Processor
+from services.runtime.tracing import carried
 
 
 def plain_run(processor: Processor, inputs: Iterable[InputRecord]) -> dict[str, list[Row]]:
@@ -18,7 +19,8 @@ def plain_run(processor: Processor, inputs: Iterable[InputRecord]) -> dict[str, 
     for record in inputs:
         try:
             for output in processor.process(record):
-                rows[output.topic].append(Row(output.key, output.value))
+                headers = carried(record.headers) if output.headers is None else output.headers
+                rows[output.topic].append(Row(output.key, output.value, headers))
         except Poison as error:
             topic, row = dead_letter(record, error)
             rows[topic].append(row)

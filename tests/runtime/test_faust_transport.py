@@ -132,8 +132,9 @@ async def test_aborted_records_are_not_handled_and_commits_pass_the_gaps(kafka: 
                     expected.append(f"n{number}")
             await (producer.abort_transaction() if batch % 3 == 1 else producer.commit_transaction())
 
-        async with running(kafka, topic, handle):
+        async with running(kafka, topic, handle) as (_app, _run, metrics):
             await until(lambda: len(seen) >= len(expected))
+            await until(lambda: metrics.value("lag_records", topic=topic, partition="0") == 0)
         assert sorted(seen) == sorted(expected)
         # 111 records and 12 markers; the last one is a marker and is never passed.
         assert await committed(kafka, f"group-{topic}", topic) == 111 + 12 - 1

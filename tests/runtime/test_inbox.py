@@ -34,9 +34,10 @@ async def test_what_is_fetched_again_is_dropped() -> None:
     inbox.put("a", records([0, 1, 5]))
     inbox.put("a", records([0, 1, 5]))
     inbox.put("a", records([1, 5, 6]))
+    assert inbox.taken == {"a": 0}
     batch = await taken(inbox)
     assert offsets(batch) == [("a", 0), ("a", 1), ("a", 5), ("a", 6)]
-    assert batch.next_offsets == {"a": 7}
+    assert batch.next_offsets == inbox.taken == {"a": 7}
 
 
 async def test_offsets_are_those_of_the_records_taken_not_of_those_waiting() -> None:

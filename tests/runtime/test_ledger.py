@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from services.runtime.failures import WorkerFailed
 from services.runtime.ledger import DAY_MS, HELD_WAIT_MIN_S, KEPT_MS, Ledger, Operation, Standing
@@ -22,7 +23,7 @@ async def test_what_is_settled_is_not_new_after_a_restart(database_url: str) -> 
         assert await ledger.claim("e1", ["a", "b", "c"], now_ms=1) == dict.fromkeys("abc", Standing("new"))
         await ledger.settle("e1", {"a": "sent", "b": "smtp_550"}, now_ms=2)
         await ledger.report("e1", ["a"], now_ms=3)
-    async with Ledger(database_url, group="effects") as ledger:
+    async with Ledger(database_url, group="effects", now_ms=lambda: 4) as ledger:
         assert await ledger.claim("e1", ["a", "b", "c", "d"], now_ms=4) == {
             "a": Standing("reported", "sent"),
             "b": Standing("settled", "smtp_550"),
@@ -159,6 +160,25 @@ async def test_claims_of_a_time_without_owners_are_anybodys(tmp_path: Path) -> N
             "a": Standing("unknown"),
             "b": Standing("new"),
         }
+
+
+async def test_a_database_of_a_newer_version_is_used_as_it_is(database_url: str) -> None:
+    """During a rolling upgrade, and on the way back: what came is a column that may be empty, and a table."""
+    async with Ledger(database_url, group="effects", owner="newer", now_ms=lambda: 4) as newer:
+        await newer.do(
+            lambda connection: [
+                connection.execute(text(statement))
+                for statement in (
+                    "ALTER TABLE effects ADD COLUMN next INTEGER",
+                    "CREATE TABLE next (id INTEGER)",
+                )
+            ]
+        )
+        async with Ledger(database_url, group="effects", owner="older", now_ms=lambda: 4) as older:
+            assert await older.claim("e", ["a"], now_ms=1) == {"a": Standing("new")}
+            await older.settle("e", {"a": "sent"}, now_ms=2)
+            await older.report("e", ["a"], now_ms=3)
+        assert await newer.claim("e", ["a"], now_ms=4) == {"a": Standing("reported", "sent")}
 
 
 async def test_another_consumer_group_needs_a_database_of_its_own(database_url: str) -> None:

@@ -128,7 +128,8 @@ async def test_sigterm_commits_and_exits_0(of: Scene, tmp_path: Path) -> None:
             await publish(of, [*numbered(30), (1, b"key", b"silent")], topic=topic)
         await read_all(of, of.output, count=60)
         metrics = (await program.get("/metrics")).text
-        assert f'chat_records_out_total{{topic="{of.output}"}} 60.0' in metrics
+        for number in range(3):
+            assert f'chat_records_out_total{{partition="{number}",topic="{of.output}"}} 20.0' in metrics
         program.send(signal.SIGTERM)
         assert await program.ended() == 0, program.log.read_text()
     assert await committed(of) == {0: 10, 1: 11, 2: 10}

@@ -29,8 +29,8 @@ async def test_outputs_changelog_and_offsets_are_one_transaction_a_batch() -> No
     assert committed_state(stage) == {b"key0": b"4", b"key1": b"3", b"key2": b"3"}
     assert stage.offsets == {INPUT: 10}
     assert stage.wire.calls.count("commit") == 3
-    assert stage.metrics.value("records_in_total", topic=INPUT) == 10
-    assert stage.metrics.value("records_out_total", topic=OUTPUT) == 10
+    assert stage.metrics.value("records_in_total", topic=INPUT, partition=str(PARTITION)) == 10
+    assert stage.metrics.value("records_out_total", topic=OUTPUT, partition=str(PARTITION)) == 10
     assert stage.metrics.value("partitions_running") == 0
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError
+from aiokafka.structs import OffsetAndMetadata
 
 from services.runtime.kafka_group import KafkaGroup, _Listener
 from services.runtime.settings import RuntimeSettings
@@ -46,8 +47,9 @@ class _Fetched:
 class Consumer:
     """What the product uses of `AIOKafkaConsumer`: every assignment resets all positions and resumes everything."""
 
-    def __init__(self, world: World, process: Process, broker: Broker) -> None:
+    def __init__(self, world: World, process: Process, broker: Broker, *, partitions: int) -> None:
         self.process = process
+        self._partitions = partitions
         self.generation = -1
         self.deaf_until_s = 0.0
         self.tell: Callable[[frozenset[int], int], None] = lambda _share, _generation: None
@@ -60,7 +62,7 @@ class Consumer:
 
     @property
     def _coordinator(self) -> "Consumer":
-        """The product reads the generation there."""
+        """The product reads the generation there, and what the group has committed."""
         return self
 
     @property
@@ -109,8 +111,19 @@ class Consumer:
     def highwater(self, at: TopicPartition) -> int | None:
         return self._ends.get(at)
 
-    async def committed(self, at: TopicPartition) -> int | None:
-        return await self._wire.call("committed?", lambda: self._broker.offsets.get(at))
+    def partitions_for_topic(self, _topic: str) -> range:
+        return range(self._partitions)
+
+    async def fetch_committed_offsets(
+        self, tps: list[TopicPartition]
+    ) -> dict[TopicPartition, OffsetAndMetadata]:
+        offsets = self._broker.offsets
+        return await self._wire.call(
+            "committed?",
+            lambda: {
+                at: OffsetAndMetadata(offsets[at], str(self._partitions)) for at in tps if at in offsets
+            },
+        )
 
     async def beginning_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
         return await self._wire.call("begin?", lambda: dict.fromkeys(tps, 0))

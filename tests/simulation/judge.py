@@ -80,7 +80,8 @@ class Judge:
             entries, _ = self._broker.read((topic, number), before, records_max=after - before)
             for each in entries:
                 if each.offset < after and each.row is not None:
-                    yield InputRecord(topic, number, each.offset, each.at_ms, each.row.key, each.row.value)
+                    row = each.row
+                    yield InputRecord(topic, number, each.offset, each.at_ms, row.key, row.value, row.headers)
 
     # ------------------------------------------------------------ the end
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from hashlib import sha256
 from random import Random
 
 from schemas import codec
@@ -34,6 +35,12 @@ class Published:
     lasts_s: float = 0.0
 
 
+def traced(value: bytes) -> tuple[tuple[str, bytes], ...]:
+    """The trace context that every other record carries; what follows from it must carry it, too."""
+    digest = sha256(value).hexdigest()
+    return (("traceparent", f"00-{digest[:32]}-{digest[32:48]}-00".encode()),) if digest < "8" else ()
+
+
 def counting(rng: Random) -> tuple[Job, list[Published]]:
     """The counting worker: one or two input topics, written plainly and in transactions, some of them aborted."""
     inputs = ("in-a", "in-b") if rng.random() < 0.3 else ("in-a",)
@@ -44,7 +51,7 @@ def counting(rng: Random) -> tuple[Job, list[Published]]:
             value = (
                 rng.choice((SILENT, POISON, UNKNOWN)) if rng.random() < 0.1 else b"%d" % rng.getrandbits(20)
             )
-            yield Row(f"{topic}-{rng.randint(0, 3)}".encode(), value)
+            yield Row(f"{topic}-{rng.randint(0, 3)}".encode(), value, traced(value))
 
     script: list[Published] = []
     for _ in range(rng.randint(10, 40)):
@@ -70,7 +77,7 @@ def routing(rng: Random) -> tuple[Job, list[Published]]:
     for number, workspace_id in enumerate(WORKSPACES):
         moments = sorted(rng.uniform(0, LASTS_S) for _ in _day(workspace_id))
         for at_s, value in zip(moments, _day(workspace_id), strict=True):
-            row = Row(workspace_id.encode(), value)
+            row = Row(workspace_id.encode(), value, traced(value))
             times_s = (at_s, at_s + 1.0) if rng.random() < 0.1 else (at_s,)
             script += (Published(each_s, EVENTS, number % job.partitions, (row,)) for each_s in times_s)
     return job, script

@@ -106,7 +106,7 @@ class Host:
             return
         self.lives += 1
         process = self.world.process(f"host-{self.number}.{self.lives}")
-        consumer = Consumer(self.world, process, self.broker)
+        consumer = Consumer(self.world, process, self.broker, partitions=self.job.partitions)
         stop = asyncio.Event()
         clock = WorldClock(self.world, off_ms=self.world.rng.randint(-50, 50))
         self.alive = (process, consumer, stop)

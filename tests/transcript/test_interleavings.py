@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from hypothesis import given, settings
@@ -104,7 +104,11 @@ class Router:
         state.until_ms = self.world.now_ms + (30 * DAY_MS if missed else DAY_MS)
 
 
-def expected(world: World) -> list[tuple[str, str, int, str, list[str], tuple[str, ...]]]:
+Told: TypeAlias = tuple[str, str, int, str, list[str], tuple[str, ...], tuple[tuple[str, bytes], ...]]
+"""Workspace, chat, revision, question, messages, tags, and the context that came with the closing."""
+
+
+def expected(world: World) -> list[Told]:
     """The transcripts by reading both whole logs, without any state: the naive model."""
     events = {}
     for record in world.events:
@@ -151,13 +155,22 @@ def expected(world: World) -> list[tuple[str, str, int, str, list[str], tuple[st
         ]
         question = mine[begin].question
         tagged = tags[-1] if tags else ()
+        context = world.routing[number].headers
         found.append(
-            (decision.workspaceid, data.chat_id, data.revision, question, list(said.values()), tagged)
+            (
+                decision.workspaceid,
+                data.chat_id,
+                data.revision,
+                question,
+                list(said.values()),
+                tagged,
+                context,
+            )
         )
     return found
 
 
-def told(driver: Driver) -> list[tuple[str, str, int, str, list[str], tuple[str, ...]]]:
+def told(driver: Driver) -> list[Told]:
     return [
         (
             (output.key or b"").decode(),
@@ -166,6 +179,7 @@ def told(driver: Driver) -> list[tuple[str, str, int, str, list[str], tuple[str,
             found.question,
             [message.text for message in found.messages],
             found.tags,
+            output.headers or (),
         )
         for output, found in zip(driver.outputs, driver.transcripts, strict=True)
     ]

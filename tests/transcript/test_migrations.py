@@ -5,7 +5,7 @@ from typing import Any
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, inspect, select
+from sqlalchemy import Connection, inspect, select, text
 
 from services.transcript.archive import tables
 from services.transcript.archive.database import Archive, migrate
@@ -76,3 +76,20 @@ async def test_an_archive_of_an_older_version_is_filled_from_what_it_has_and_the
 
 LATER = {"summaries", "offsets"}
 """Made by whoever reads them, and with a time only where something was read since."""
+
+
+async def test_an_archive_of_a_newer_version_is_used_as_it_is(archive: Archive) -> None:
+    """During a rolling upgrade, and on the way back, this version meets what the next one has migrated."""
+    async with archive.engine.begin() as connection:
+        await connection.execute(text("ALTER TABLE chats ADD COLUMN of_the_next_version INTEGER"))
+        await connection.execute(text("CREATE TABLE of_the_next_version (id INTEGER PRIMARY KEY)"))
+        await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    again = Archive.at(archive.engine.url.render_as_string(hide_password=False))
+    try:
+        await drain(again, everything(sample()))
+        assert await found(again, "whisper") == ["c1"]
+        assert "of_the_next_version" in await look(again, names)
+        async with again.engine.connect() as connection:
+            assert await connection.scalar(text("SELECT version_num FROM alembic_version")) == "9999"
+    finally:
+        await again.close()

@@ -111,7 +111,9 @@ class World:
             workspace_id=workspace,
             cause=cause,
         )
-        self.routing.append(InputRecord(ROUTING, 0, offset, self.now_ms, workspace.encode(), value))
+        # Every other decision is one of a trace.
+        context = (("traceparent", f"00-{at + 1:032x}-{offset + 1:016x}-01".encode()),) if offset % 4 else ()
+        self.routing.append(InputRecord(ROUTING, 0, offset, self.now_ms, workspace.encode(), value, context))
 
     # ------------------------------------------------------------ what people do
 

@@ -68,7 +68,7 @@ class Api:
 
     def __init__(self, engine: AsyncEngine, *, secret: str, now_ms: Callable[[], int]) -> None:
         self._engine = engine
-        self._secret = secret
+        self.secret = secret
         self._now_ms = now_ms
         self._downloads = Downloads()
 
@@ -92,7 +92,7 @@ class Api:
 
     def _admit(self, endpoint: Endpoint[Noun], request: Request) -> Token:
         """The token, if it is for the path's workspace and its role may read such things at all. Raises Refused."""
-        token = read_token(request.headers.get("authorization"), secret=self._secret, now_ms=self._now_ms())
+        token = read_token(request.headers.get("authorization"), secret=self.secret, now_ms=self._now_ms())
         if workspace_of(request) != token.workspace:
             raise Refused(403, "the token is for another workspace")
         if MAY_READ[endpoint.noun][token.role] == "none":

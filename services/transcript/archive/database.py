@@ -18,6 +18,7 @@ from sqlalchemy import URL, Connection, delete, select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.runtime.database import open_async, open_single
+from services.runtime.logs import log
 from services.transcript.archive import live, presence, search, settings, standing, tables
 from services.transcript.archive.batch import Batch, Partition
 from services.transcript.archive.clocks import Clock
@@ -32,6 +33,7 @@ LOCK = "LOCK TABLE offsets IN SHARE ROW EXCLUSIVE MODE"
 """Keeps other writers out, and no reader."""
 MIGRATION_LOCK = 7_340_211
 """A number for PostgreSQL's advisory lock: one worker migrates at a time."""
+_log = log(__name__)
 _migrating = Lock()
 """Alembic keeps the migration under way in its module, so a process can do one at a time."""
 
@@ -170,7 +172,11 @@ def _make_room(connection: Connection, rows: Iterable[Row]) -> list[PartKey]:
 
 
 def migrate(url: URL, revision: str = "head") -> None:
-    """Brings the tables of a database to `revision`, in one transaction."""
+    """Brings the tables of a database to `revision`, in one transaction.
+
+    One that a newer version has migrated is used as it is: while both run, migrations only add (docs/upgrades.md). What does not
+    fit all the same fails whole, offsets included, and is tried again.
+    """
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     engine = open_single(url.render_as_string(hide_password=False))
@@ -184,6 +190,11 @@ def migrate(url: URL, revision: str = "head") -> None:
             config.attributes["connection"] = connection
             script = ScriptDirectory.from_config(config)
             here = MigrationContext.configure(connection).get_current_heads()
+            if revision == "head" and not {each.revision for each in script.walk_revisions()}.issuperset(
+                here
+            ):
+                _log.info("archive_of_a_newer_version", revision=", ".join(here))
+                return
             earlier = {each.revision for each in script.iterate_revisions(here, "base")} if here else set()
             if revision == "base" or (revision in earlier and revision not in here):
                 command.downgrade(config, revision)

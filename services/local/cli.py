@@ -15,12 +15,14 @@ from services.local.commands.demo import demo
 from services.local.commands.dlq import app as dlq
 from services.local.commands.erase import erase
 from services.local.commands.explain import explain
+from services.local.commands.grow import grow
 from services.local.commands.link import app as link
 from services.local.commands.mail import app as mail
 from services.local.commands.play import play, publish
 from services.local.commands.replay import export, replay
 from services.local.commands.sample import sample
 from services.local.commands.token import token
+from services.local.commands.top import status, top
 from services.local.commands.topics import topics
 from services.local.commands.up import up
 from services.local.commands.verify import verify
@@ -36,7 +38,8 @@ app = typer.Typer(
 app.command()(up)
 app.command()(topics)
 app.command()(acls)
-for command in (sample, play, publish, export, replay, explain, verify, demo, token, erase):
+app.command()(grow)
+for command in (top, status, sample, play, publish, export, replay, explain, verify, demo, token, erase):
     app.command()(command)
 app.add_typer(archive, name="archive")
 app.add_typer(crm, name="crm")

@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings
 
 import services
 from schemas import marked
-from services.runtime.metrics import DEFINITIONS, PREFIX
+from services.runtime.series import DEFINITIONS
 from services.runtime.settings import RuntimeSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,17 +68,11 @@ def settings_table() -> str:
 
 def metrics_table() -> str:
     """Return the table of metrics."""
-    kinds = {"ages": "histogram"}
     rows = [
-        (
-            f"`{PREFIX}{each.name}{'_total' if each.kind == 'counter' else ''}`",
-            kinds.get(each.kind, each.kind),
-            ", ".join(each.labels),
-            each.help,
-        )
+        (f"`{each.full_name}`", each.exposed, each.unit, ", ".join(each.labels), each.help)
         for each in DEFINITIONS
     ]
-    return marked.table(("metric", "kind", "labels", "meaning"), rows)
+    return marked.table(("metric", "type", "unit", "labels", "meaning"), rows)
 
 
 def _is_inherited(model: type[BaseSettings], name: str, field: FieldInfo) -> bool:

@@ -23,6 +23,7 @@ from schemas import codec
 from schemas.decisions import MissedUpdated, RequestRefused
 from schemas.events import MissedDeleteRequested, MonitorDeleted
 from schemas.frozen import dataclass
+from schemas.memory import KNOWN_CLOSED_S, KNOWN_MISSED_S
 from schemas.topics import ROUTING
 from schemas.types import BULK_IDS_MAX
 from services.local import forgetting
@@ -33,7 +34,6 @@ from services.local.publishing import Publisher, wall_ms
 from services.local.topic_log import reached, start
 from services.local.traces import Known, Marks, Remainder, known_chats, number_of, remainders, router_chats
 from services.router.core.inbox import IN_WORK
-from services.router.core.revisions import KNOWN_CLOSED_S, KNOWN_MISSED_S
 from services.router.core.state import Chat
 from services.transcript.archive.database import Archive
 from services.transcript.archive.erasure import (

@@ -8,6 +8,7 @@ One rule: all that it keeps lies in one folder, which one run at a time may use.
     <data>/logs/         one log for each worker
     <data>/tryton/       the CRM Tryton, where one is wanted
     <data>/ports.json    the ports, chosen once
+    <data>/addresses.json  where everything answers, for `chat-routing top`
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from types import MappingProxyType, TracebackType
 from typing import Self
 
 from schemas.topics import PARTITIONS_DEFAULT
+from services.local.addresses import keep_addresses
 from services.local.errors import LocalError
 from services.local.files import claim, unwritable, write_whole
 from services.local.kafka import EmbeddedKafka
@@ -144,6 +146,9 @@ class Installation:
         else:
             self.bootstrap = self._wanted_bootstrap
         self.topics = asyncio.run(ensure_topics(self.bootstrap, partitions=self._partitions))
+        keep_addresses(
+            self.data, bootstrap=self.bootstrap, workers={name: self.http_url(name) for name in _MODULES}
+        )
         self.mailbox = parts.enter_context(Mailbox(self.data / "mails", port=smtp_port))
         if self._with_tryton:
             home, folder = self._settings.tryton_folder, self.data / "tryton"

@@ -21,6 +21,7 @@ from services.local.errors import LocalError
 from services.local.topic_log import TopicLog, reached, start
 from services.notifier.core import AGAIN, RESENT, Rules, again, compose
 from services.runtime.ports import InputRecord
+from services.runtime.tracing import carried
 
 OUTCOMES_MAX = 10_000
 """Outcomes of one chat, or of one mail, that are kept in memory."""
@@ -149,7 +150,13 @@ async def _put_back(bootstrap: str, record: InputRecord) -> None:
     await start(producer, bootstrap)
     try:
         value = orjson.dumps({**envelope, "source": RESENT})
-        await producer.send_and_wait(record.topic, value, key=record.key, partition=record.partition)
+        await producer.send_and_wait(
+            record.topic,
+            value,
+            key=record.key,
+            partition=record.partition,
+            headers=list(carried(record.headers)),
+        )
     except KafkaError as error:
         raise LocalError(
             f"Kafka has not said that it took the record ({type(error).__name__}): run it again; nothing is sent twice."

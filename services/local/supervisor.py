@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 from services.local import processes
@@ -87,13 +87,13 @@ class Supervisor:
             if process.poll() is not None:
                 raise LocalError(self._death(name, exit_code=process.returncode))
 
-    def launch_worker(self, name: str) -> None:
-        """Start one worker, or start it again, without waiting for it."""
+    def launch_worker(self, name: str, *, environment: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Start one worker, or start it again, without waiting for it; `environment` is added to its own this time."""
         assert name not in self.pids, "the worker is running"
         worker = self._workers[name]
         self._running[name] = processes.spawn(
             [sys.executable, "-m", worker.module],
-            environment={**_surroundings(), **worker.environment},
+            environment={**_surroundings(), **worker.environment, **environment},
             # Not where the user stands: a folder named `services` there would be imported instead of ours.
             folder=self._logs,
             output=self.log_file(name),

@@ -94,7 +94,11 @@ async def _create(
         if code not in (0, TopicAlreadyExistsError.errno):
             reason = (message[0] if message else None) or for_code(code).__name__
             raise LocalError(f"Kafka refuses to create the topic {name}: {str(reason).rstrip('.')}.")
-    names = [topic.name for topic in topics]
+    await await_led(admin, [topic.name for topic in topics], partitions=partitions)
+
+
+async def await_led(admin: AIOKafkaAdminClient, names: list[str], *, partitions: int) -> None:
+    """Return when so many partitions of new or grown topics can be used. Raises LocalError."""
     for _ in range(_POLLS_MAX):
         if await _all_led(admin, names, partitions=partitions):
             return

@@ -28,7 +28,7 @@ from schemas.topics import (
 )
 from schemas.transcripts import TranscriptCompleted
 from services.local.errors import LocalError
-from services.local.partitions import partition_of
+from services.local.partitions import former_partitions, partition_of
 from services.local.topic_log import TopicLog, no_kafka, partitions_of, reached
 from services.local.topics import settings_of
 from services.router.changelog import Changelog
@@ -236,7 +236,15 @@ async def _of_workspace(
 ) -> AsyncIterator[InputRecord]:
     """Give the records of a workspace, and those under no key, which a publisher may have left out."""
     keys = (workspace_id.encode(), None)
+    numbers = [number]
     async with TopicLog(bootstrap, topics, partition=number) as log:
-        async for record in log.stream():
-            if record.key in keys:
-                yield record
+        if any(
+            log.begins.values()
+        ):  # its older records are past their retention, or where they went before there were so many
+            count = len(await partitions_of(bootstrap, (EVENTS,)))
+            numbers = [*former_partitions(workspace_id, partitions=count), number]
+    for each in numbers:
+        async with TopicLog(bootstrap, topics, partition=each) as log:
+            async for record in log.stream():
+                if record.key in keys:
+                    yield record

@@ -28,6 +28,7 @@ SENT_FROM = {
     ACTIVITIES: (crm_settled(),),
 }
 """What mails follow from, all in workspace acme."""
+TRACED = (("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),)
 
 
 def _encoded(data: Any, *, workspace_id: str, event_id: str, at_ms: int = 1_000) -> bytes:
@@ -70,7 +71,7 @@ async def _prepare(bootstrap: str) -> None:
     await producer.start()
     try:
         for topic, key, value in records:
-            await producer.send_and_wait(topic, value, key=key.encode())
+            await producer.send_and_wait(topic, value, key=key.encode(), headers=list(TRACED))
     finally:
         await producer.stop()
 
@@ -80,11 +81,12 @@ def _run(bootstrap: str, *arguments: str) -> Result:
 
 
 async def _put_back(bootstrap: str) -> list[Any]:
-    """Return the envelopes that were put back."""
+    """Return the envelopes that were put back, each in the trace it was in before."""
     async with TopicLog(bootstrap, SENT_FROM) as log:
-        records = await log.catch_up()
+        records = [record for record in await log.catch_up() if is_resent(record)]
+    assert {record.headers for record in records} == {TRACED}
     kinds = {NOTICES: codec.notices, TRANSCRIPTS: codec.transcripts, ACTIVITIES: codec.activities}
-    return [kinds[record.topic].decode(record.value) for record in records if is_resent(record)]
+    return [kinds[record.topic].decode(record.value) for record in records]
 
 
 @pytest.mark.kafka

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.local.partitions import partition_of
+from services.local.partitions import former_partitions, partition_of
 
 HASHES = {
     "21": -973932308,
@@ -25,3 +25,13 @@ def test_the_sample_workspaces_have_a_partition_each() -> None:
         assert (
             len({partition_of(name, partitions=partitions) for name in ("sakura", "northwind", "fuji")}) == 3
         )
+
+
+@pytest.mark.parametrize(
+    ("workspace_id", "partitions", "former"),
+    [("northwind", 12, (0, 1, 3)), ("sakura", 12, (0, 1, 2)), ("northwind", 7, (0,)), ("northwind", 1, ())],
+)
+def test_a_workspace_may_have_been_elsewhere_while_there_were_fewer(
+    workspace_id: str, partitions: int, former: tuple[int, ...]
+) -> None:
+    assert former_partitions(workspace_id, partitions=partitions) == former

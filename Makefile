@@ -2,9 +2,11 @@
 
 PYTHON_OLDEST := 3.11
 UV_VERSION := 0.13.8
+PIP_AUDIT_VERSION := 2.10.1
 VENV := .venv
 PEERS := .venv-peers
 TRYTON := .venv-tryton
+NODE := .venv-node
 INSTALLED := $(VENV)/.installed
 COMPILED := build/core/.compiled
 YAML_RULES := {extends: default, rules: {document-start: disable, line-length: {max: 120}}}
@@ -16,7 +18,7 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 UV = $(shell command -v uv 2>/dev/null || echo $(VENV)/bin/uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help install compile demo test test-mail test-archive test-pages test-crm tryton test-ops test-faults simulate theory repeatable check bench generate lock
+.PHONY: help install system-packages compile demo test test-mail test-archive test-pages test-crm tryton test-ops test-faults simulate theory repeatable check audit bench generate lock
 
 help: ## say what each of these does
 	@exec sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F "|" '{printf "%-17s %s\n", $$1, $$2}'
@@ -38,6 +40,9 @@ $(INSTALLED): requirements/dev.txt pyproject.toml
 	@$(UV) pip install --python $(VENV)/bin/python --require-hashes -r requirements/dev.txt || { $(call cannot_fetch); }
 	@$(UV) pip install --quiet --python $(VENV)/bin/python --no-deps --no-build-isolation --editable . || { $(call cannot_fetch); }
 	@touch $@
+
+system-packages: ## install what the tests need of Debian, the list is in requirements/debian.sh; needs root
+	@exec bash requirements/debian.sh
 
 compile: $(COMPILED) ## compile the router's core; without a C compiler it runs as plain Python, half as fast
 
@@ -77,7 +82,7 @@ $(TRYTON)/.installed: requirements/tryton.txt $(INSTALLED)
 test-pages: $(INSTALLED) ## pages in a real browser, and the read API asked at some length; some minutes; needs Debian's chromium
 	@exec env ARCHIVE=short $(VENV)/bin/pytest -m archive $(or $(PYTEST_ARGS),tests/browser tests/transcript/test_api_schema.py)
 
-test-ops: $(COMPILED) ## prove what operators rely on, on real parts: access lists, TLS; needs openssl
+test-ops: $(COMPILED) ## prove what operators rely on, on real parts: access lists, TLS, alerts, the image; some minutes; `make system-packages` first
 	@exec $(VENV)/bin/pytest -m "ops or not ops" tests/ops $(PYTEST_ARGS)
 
 test-faults: $(COMPILED) ## break a real cluster on purpose, for minutes, and compare every record; FAULTS=long for the long run
@@ -93,17 +98,28 @@ theory: $(COMPILED) ## compare the router's waits with a queue recursion's, and 
 repeatable: $(COMPILED) ## decide one day of 20,000 chats in memory, offline and on Kafka, and compare every byte; CHATS=2000 for fewer
 	@exec env REPEATABLE_CHATS=$(or $(CHATS),20000) $(VENV)/bin/pytest --durations=0 tests/end_to_end/test_repeatable.py
 
-check: $(INSTALLED) ## lint, format, types, import rules, Dockerfile, compose file
+$(NODE)/.installed: requirements/node/package.json requirements/node/package-lock.json
+	@mkdir -p $(NODE) && cp $^ $(NODE) && npm ci --prefix $(NODE) --silent --ignore-scripts --no-audit --no-fund && touch $@ \
+		|| { echo "dclint cannot be installed (it needs Node.js 20.19 or newer, and npm); the compose file is checked without it." >&2; test "$(CI)" != true; }
+
+check: $(INSTALLED) $(NODE)/.installed ## lint, format, types, import rules, Dockerfile, compose file
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/python -m schemas.generate --check
 	$(VENV)/bin/python -m services.local.docs --check
+	$(VENV)/bin/python -m services.local.strimzi --check
 	$(VENV)/bin/hadolint deploy/Dockerfile
 	$(VENV)/bin/yamllint --strict --config-data '$(YAML_RULES)' deploy
 	$(VENV)/bin/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
 	$(VENV)/bin/compose-lint --quiet deploy/compose.yaml
+	test ! -e $(NODE)/.installed || $(NODE)/node_modules/.bin/dclint --config requirements/node/package.json --max-warnings 0 deploy/compose.yaml
+
+audit: $(INSTALLED) ## ask PyPI's and npm's services about known holes in what we depend on; needs the network
+	$(UV) tool run --from pip-audit==$(PIP_AUDIT_VERSION) pip-audit --strict --disable-pip --require-hashes -r requirements/runtime.txt
+	$(UV) tool run --from pip-audit==$(PIP_AUDIT_VERSION) pip-audit --strict --disable-pip --require-hashes -r requirements/build.txt
+	npm audit --prefix requirements/node
 
 bench: $(COMPILED) $(PEERS)/.installed ## measure speed against a plain loop and peers, latency, recovery and memory, within 10 minutes
 	@exec $(VENV)/bin/python -m bench
@@ -113,9 +129,11 @@ $(PEERS)/.installed: bench/peers/requirements.txt
 	@$(UV) pip install --quiet --python $(PEERS)/bin/python --require-hashes -r bench/peers/requirements.txt \
 		&& touch $@ || echo "The peers cannot be installed; their rows will say so." >&2
 
-generate: $(INSTALLED) ## write what is generated: JSON Schemas, AsyncAPI, the README's tables
+generate: $(INSTALLED) ## write what is generated: JSON Schemas, AsyncAPI, the README's tables, the dashboards, Strimzi's resources
 	$(VENV)/bin/python -m schemas.generate
 	$(VENV)/bin/python -m services.local.docs
+	$(VENV)/bin/python -m services.local.strimzi
+	$(VENV)/bin/python deploy/grafana/dashboards.py
 
 lock: $(INSTALLED) ## resolve all dependencies anew and write their sums
 	$(UV) pip compile pyproject.toml --extra local --group dev --universal --python-version $(PYTHON_OLDEST) \
@@ -128,4 +146,5 @@ lock: $(INSTALLED) ## resolve all dependencies anew and write their sums
 		--generate-hashes --no-header --no-emit-index-url -o bench/peers/requirements.txt
 	$(UV) pip compile requirements/tryton.in --universal --python-version $(PYTHON_OLDEST) \
 		--generate-hashes --no-header --no-emit-index-url -o requirements/tryton.txt
+	npm update --prefix requirements/node --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund
 	$(VENV)/bin/python -m services.local.artifacts

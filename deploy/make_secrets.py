@@ -17,6 +17,7 @@ def main() -> None:
     url = f"postgresql://chat:{password}@postgres:5432"
     _kept("chat_link_secret", secrets.token_urlsafe(32))
     _kept("chat_api_secret", secrets.token_urlsafe(32))
+    _kept("chat_metrics_token", secrets.token_urlsafe(32))
     _kept("chat_archive_url", f"{url}/chat")
     _kept("notifier_ledger_url", f"{url}/notifier")
     _kept("crm_sync_ledger_url", f"{url}/crm_sync")

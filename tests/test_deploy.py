@@ -1,12 +1,15 @@
 """The compose file's promises that its schema does not know: loopback only, no root, a probe for every process."""
 
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-DEPLOY = Path(__file__).resolve().parent.parent / "deploy"
+ROOT = Path(__file__).resolve().parent.parent
+DEPLOY = ROOT / "deploy"
+DOCKERFILE = (DEPLOY / "Dockerfile").read_text(encoding="utf-8").splitlines()
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, Any] = COMPOSE["services"]
 WORKERS = {
@@ -25,7 +28,10 @@ def test_ports_are_bound_to_loopback_and_nothing_is_unbounded(name: str) -> None
     assert service["pids_limit"]
     assert service["cap_drop"] == ["ALL"]
     assert "no-new-privileges:true" in service["security_opt"]
-    assert "healthcheck" in service or name == "topics"
+    if name in WORKERS:  # the image's
+        assert "healthcheck" not in service
+    else:
+        assert "test" in service["healthcheck"] or name == "topics"
 
 
 @pytest.mark.parametrize(("name", "command"), WORKERS.items())
@@ -60,8 +66,36 @@ def test_secrets_stand_in_files_only() -> None:
 
 
 def test_the_image_runs_as_a_numbered_user_by_an_exec_command() -> None:
-    lines = (DEPLOY / "Dockerfile").read_text(encoding="utf-8").splitlines()
-    assert "USER 10001:10001" in lines
-    assert 'CMD ["chat-router"]' in lines
-    assert sum(line.startswith("FROM ") for line in lines) == 2
-    assert any("--require-hashes -r requirements/runtime.txt" in line for line in lines)
+    assert "USER 10001:10001" in DOCKERFILE
+    assert 'CMD ["chat-router"]' in DOCKERFILE
+    assert "STOPSIGNAL SIGTERM" in DOCKERFILE
+    assert sum(line.startswith("FROM ") for line in DOCKERFILE) == 2
+    installed = [line for line in DOCKERFILE if "install" in line and " -r " in line]
+    assert installed
+    assert all("--require-hashes" in line for line in installed)
+
+
+def test_the_builder_is_sent_all_it_copies_and_nothing_secret() -> None:
+    copied = [
+        source
+        for line in DOCKERFILE
+        if line.startswith("COPY ") and "--from" not in line
+        for source in line.split()[1:-1]
+    ]
+    assert {"services", "schemas", "pyproject.toml"} <= set(copied)
+    for source in copied:
+        files = (ROOT / source).rglob("*.py") if (ROOT / source).is_dir() else [ROOT / source]
+        left_out = [path for path in files if not is_sent(path.relative_to(ROOT))]
+        assert not left_out, source
+    for kept in (".git/config", "deploy/secrets/chat_api_secret", ".venv/bin/python", "tests/plain.py"):
+        assert not is_sent(Path(kept)), kept
+
+
+def is_sent(path: Path) -> bool:
+    """What .dockerignore says: the last line that fits decides."""
+    sent = True
+    for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines():
+        pattern = line.removeprefix("!")
+        if fnmatch(str(path), pattern) or fnmatch(str(path), pattern.removeprefix("**/")):
+            sent = line.startswith("!")
+    return sent

@@ -1,8 +1,6 @@
 """What Kubernetes would be given: built by kustomize, held to the API's own schemas, and to what the workers really need."""
 
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,18 +11,26 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from schemas.topics import TOPICS
+from schemas.topics import EVENTS, PARTITIONS_DEFAULT, ROUTER_STATE, ROUTING, TOPICS, TRANSCRIPT_STATE
 from services.crm_sync.settings import CrmSyncSettings
+from services.local.acls import commands
+from services.local.principals import PRINCIPALS
+from services.local.strimzi import FOLDER as BASE
+from services.local.strimzi import topics, users
 from services.notifier.settings import NotifierSettings
 from services.router.worker import RouterSettings
 from services.runtime.connection import SECRETS_FOLDER
 from services.runtime.settings import RuntimeSettings
 from services.transcript.worker import TranscriptSettings
+from tests.programs import program
 
 FOLDER = Path(__file__).resolve().parent.parent / "deploy" / "kubernetes"
 OVERLAYS = ("small", "large")
 KUBERNETES = "1.37"
 KEDA = "github.com/kedacore/keda/v2@v2.21.0"
+KEDA_KINDS = {"ScaledObject": "scaledobjects", "TriggerAuthentication": "triggerauthentications"}
+CUSTOM = {"keda.sh", "kafka.strimzi.io"}
+"""Held to their own schemas: the first below, the second in tests/ops, since Strimzi's generator takes a while."""
 LIMIT_S = 120
 WORKERS: dict[str, tuple[str, type[RuntimeSettings]]] = {
     "router": ("chat-router", RouterSettings),
@@ -32,16 +38,15 @@ WORKERS: dict[str, tuple[str, type[RuntimeSettings]]] = {
     "transcript": ("chat-transcript", TranscriptSettings),
     "crm-sync": ("chat-crm-sync", CrmSyncSettings),
 }
-CLAIMS = {"Deployment", "StatefulSet", "Job"}
-
-
-def program(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{name} is missing")
-        pytest.skip(f"{name} is missing")
-    return found
+RUNNING = ("Deployment", "StatefulSet")
+GROUPS = {
+    "router": {EVENTS},
+    "transcript": {EVENTS, ROUTING},
+    **{each.name.removeprefix("chat-"): set(each.reads) for each in PRINCIPALS if not each.transactional},
+}
+"""The topics each group reads; the states are read by their owners alone, and what the archive reads it reads without a group."""
+SCALED_TO = {"small": (PARTITIONS_DEFAULT, 1), "large": (240, 3)}
+"""Partitions, and replicas of each."""
 
 
 def built(overlay: str) -> list[dict[str, Any]]:
@@ -61,7 +66,7 @@ def of_kind(documents: list[dict[str, Any]], *kinds: str) -> list[dict[str, Any]
 
 def pods(documents: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any], dict[str, str]]]:
     """Name, pod specification and labels of everything that runs."""
-    for document in of_kind(documents, *CLAIMS):
+    for document in of_kind(documents, *RUNNING):
         template = document["spec"]["template"]
         yield document["metadata"]["name"], template["spec"], template["metadata"]["labels"]
 
@@ -75,7 +80,7 @@ def selected(selector: dict[str, Any], labels: dict[str, str]) -> bool:
 
 def test_each_document_is_what_the_api_takes(documents: list[dict[str, Any]]) -> None:
     for document in documents:
-        if document["apiVersion"].split("/")[0] != "keda.sh":
+        if document["apiVersion"].split("/")[0] not in CUSTOM:
             kubernetes_validate.validate(document, KUBERNETES, strict=True)
 
 
@@ -101,7 +106,7 @@ def test_every_worker_is_its_command_with_its_port_probes_and_known_settings(
 ) -> None:
     shared = next(d for d in documents if d["metadata"]["name"] == "chat-settings")["data"]
     running = {name: pod for name, pod, _labels in pods(documents)}
-    assert running.keys() == WORKERS.keys() | {"chat-topics"}
+    assert running.keys() == WORKERS.keys()
     everything = {f"CHAT_{field.upper()}" for _c, kind in WORKERS.values() for field in kind.model_fields}
     assert shared.keys() <= everything
     for name, (command, settings) in WORKERS.items():
@@ -121,11 +126,69 @@ def test_every_worker_is_its_command_with_its_port_probes_and_known_settings(
         assert paths == ["/healthz", "/healthz", "/readyz"]
         grace_s = settings.model_fields["grace_s"].default
         assert running[name]["terminationGracePeriodSeconds"] > grace_s
-        mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
-        assert ("secrets" in mounts) == (name != "router")
-        if "secrets" in mounts:
-            assert mounts["secrets"]["mountPath"] == str(SECRETS_FOLDER)
-            assert mounts["secrets"]["readOnly"] is True
+        (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "secrets"]
+        assert mount["mountPath"] == str(SECRETS_FOLDER)
+        assert mount["readOnly"] is True
+
+
+def test_each_worker_comes_to_kafka_as_itself(documents: list[dict[str, Any]]) -> None:
+    shared = next(d for d in documents if d["metadata"]["name"] == "chat-settings")["data"]
+    known = {document["metadata"]["name"] for document in of_kind(documents, "KafkaUser")}
+    (cluster,) = of_kind(documents, "Kafka")
+    (door,) = cluster["spec"]["kafka"]["listeners"]
+    name = cluster["metadata"]["name"]
+    assert shared["CHAT_BOOTSTRAP"] == f"{name}-kafka-bootstrap:{door['port']}"
+    assert (door["tls"], door["authentication"]) == (True, {"type": "scram-sha-512"})
+    for worker, pod, labels in pods(documents):
+        assert labels["chat-routing/kafka"] == "client"
+        own = {variable["name"]: variable.get("value") for variable in pod["containers"][0]["env"]}
+        user = own["CHAT_KAFKA_USER"]
+        assert user == f"chat-{worker}"
+        assert user in known
+        files, whole = {}, set()
+        (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "secrets"]
+        for source in volume["projected"]["sources"]:
+            whole |= set() if "items" in source["secret"] else {source["secret"]["name"]}
+            for item in source["secret"].get("items", ()):
+                files[f"{SECRETS_FOLDER}/{item['path']}"] = (source["secret"]["name"], item["key"])
+        assert files[shared["CHAT_KAFKA_PASSWORD_FILE"]] == (user, "password")
+        assert files[shared["CHAT_KAFKA_CA_FILE"]] == (f"{name}-cluster-ca-cert", "ca.crt")
+        assert whole == {"metrics"} | ({worker} if worker != "router" else set())
+        assert not whole & known, "Strimzi's operator would write over it"
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_strimzi_makes_the_topics_of_the_contract(overlay: str) -> None:
+    partitions, replicas = SCALED_TO[overlay]
+    found = {each["metadata"]["name"]: each["spec"] for each in of_kind(built(overlay), "KafkaTopic")}
+    assert found.keys() == {topic.name for topic in TOPICS}
+    safe = {"min.insync.replicas": "2"} if replicas == 3 else {}
+    faster = {"segment.bytes": "134217728", "min.cleanable.dirty.ratio": "0.2"} if replicas == 3 else {}
+    for topic in TOPICS:
+        spec = found[topic.name]
+        assert (spec["partitions"], spec["replicas"]) == (partitions, replicas)
+        states = topic.name in (ROUTER_STATE, TRANSCRIPT_STATE)
+        assert spec["config"] == {**topic.config, **safe, **(faster if states else {})}
+
+
+def test_strimzi_gives_each_user_what_the_command_line_would(documents: list[dict[str, Any]]) -> None:
+    given = []
+    for user in of_kind(documents, "KafkaUser"):
+        for line in user["spec"]["authorization"]["acls"]:
+            assert line.keys() == {"operations", "resource"}
+            (operation,), resource = line["operations"], line["resource"]
+            kind = resource["type"].replace("Id", "-id")
+            given.append(
+                f"--add --allow-principal User:{user['metadata']['name']} --operation {operation.lower()} "
+                f"--{kind} {resource['name']}"
+                + (" --resource-pattern-type prefixed" if resource["patternType"] == "prefix" else "")
+            )
+    assert sorted(given) == sorted(commands())
+
+
+def test_the_generated_files_are_what_is_generated() -> None:
+    assert (BASE / "kafka-topics.yaml").read_text("utf-8") == topics()
+    assert (BASE / "kafka-users.yaml").read_text("utf-8") == users()
 
 
 def test_what_selects_pods_selects_some(documents: list[dict[str, Any]]) -> None:
@@ -147,7 +210,12 @@ def test_nothing_is_reachable_that_no_policy_names(documents: list[dict[str, Any
     policies = {
         document["metadata"]["name"]: document["spec"] for document in of_kind(documents, "NetworkPolicy")
     }
-    assert policies["nothing"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    assert policies["nothing"].keys() == {"podSelector", "policyTypes"}
+    assert policies["nothing"]["policyTypes"] == ["Ingress", "Egress"]
+    for closed in ("nothing", "metrics"):
+        assert all(selected(policies[closed]["podSelector"], labels) for _n, _p, labels in pods(documents))
+        # Others live here, too: a broker that may reach no other is none.
+        assert not selected(policies[closed]["podSelector"], {"strimzi.io/kind": "Kafka"})
     for name, policy in policies.items():
         for rule in (*policy.get("ingress", ()), *policy.get("egress", ())):
             assert rule.get("ports"), f"{name} opens all ports"
@@ -155,10 +223,11 @@ def test_nothing_is_reachable_that_no_policy_names(documents: list[dict[str, Any
 
 def test_the_large_one_scales_what_runs_by_the_lag_of_its_own_groups() -> None:
     documents = built("large")
-    partitions = 240
-    command = next(pod for name, pod, _labels in pods(documents) if name == "chat-topics")["containers"][0]
-    assert command["command"][-4:] == ["--partitions", str(partitions), "--replicas", "3"]
-    running = {document["metadata"]["name"]: document for document in of_kind(documents, *CLAIMS)}
+    partitions, _replicas = SCALED_TO["large"]
+    running = {document["metadata"]["name"]: document for document in of_kind(documents, *RUNNING)}
+    authorized = {
+        each["metadata"]["name"]: each["spec"] for each in of_kind(documents, "TriggerAuthentication")
+    }
     scaled = of_kind(documents, "ScaledObject")
     assert {each["metadata"]["name"] for each in scaled} == WORKERS.keys()
     for each in scaled:
@@ -167,15 +236,28 @@ def test_the_large_one_scales_what_runs_by_the_lag_of_its_own_groups() -> None:
         assert target["kind"] == spec["scaleTargetRef"]["kind"]
         assert "replicas" not in target["spec"]
         assert 1 <= spec["minReplicaCount"] <= spec["maxReplicaCount"] <= partitions
-        group = WORKERS[target["metadata"]["name"]][1].model_fields["group"].default
+        name = target["metadata"]["name"]
+        group = WORKERS[name][1].model_fields["group"].default
+        assert {trigger["metadata"]["topic"] for trigger in spec["triggers"]} == GROUPS[name]
         for trigger in spec["triggers"]:
             assert trigger["type"] == "kafka"
             assert trigger["metadata"]["consumerGroup"] == group
-            assert trigger["metadata"]["topic"] in {topic.name for topic in TOPICS}
             assert trigger["metadata"]["excludePersistentLag"] == "true"
+            secret, _authority = authorized[trigger["authenticationRef"]["name"]]["secretTargetRef"]
+            assert secret == {"parameter": "password", "name": f"chat-{name}", "key": "password"}
 
 
-def test_a_scaled_object_is_what_keda_takes(tmp_path: Path) -> None:
+def test_the_large_one_loses_one_pod_of_a_kind_at_a_time() -> None:
+    budgets = {
+        each["metadata"]["name"]: each["spec"] for each in of_kind(built("large"), "PodDisruptionBudget")
+    }
+    assert budgets.keys() == WORKERS.keys()
+    for name, budget in budgets.items():
+        assert budget["maxUnavailable"] == 1
+        assert budget["selector"] == {"matchLabels": {"app.kubernetes.io/name": name}}
+
+
+def test_what_scales_is_what_keda_takes(tmp_path: Path) -> None:
     fetched = subprocess.run(
         [program("go"), "mod", "download", "-json", KEDA],
         check=True,
@@ -184,15 +266,21 @@ def test_a_scaled_object_is_what_keda_takes(tmp_path: Path) -> None:
         timeout=LIMIT_S,
         cwd=tmp_path,
     ).stdout
-    path = Path(json.loads(fetched)["Dir"]) / "config" / "crd" / "bases" / "keda.sh_scaledobjects.yaml"
-    definition = yaml.safe_load(path.read_text(encoding="utf-8"))
+    folder = Path(json.loads(fetched)["Dir"]) / "config" / "crd" / "bases"
+    documents = built("large")
+    for kind, plural in KEDA_KINDS.items():
+        defined = (folder / f"keda.sh_{plural}.yaml").read_text(encoding="utf-8")
+        assert_fit(of_kind(documents, kind), defined)
+
+
+def assert_fit(documents: list[dict[str, Any]], defined: str) -> None:
+    """Hold custom resources of one kind to their definition."""
+    definition = yaml.safe_load(defined)
     (version,) = definition["spec"]["versions"]
-    schema = version["schema"]["openAPIV3Schema"]
-    scaled = of_kind(built("large"), "ScaledObject")
-    assert scaled
-    for each in scaled:
+    assert documents, definition["spec"]["names"]["kind"]
+    for each in documents:
         assert each["apiVersion"] == f"{definition['spec']['group']}/{version['name']}"
-        jsonschema.validate(each, _closed(schema))
+        jsonschema.validate(each, _closed(version["schema"]["openAPIV3Schema"]))
 
 
 def _closed(schema: dict[str, Any]) -> dict[str, Any]:

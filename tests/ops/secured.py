@@ -3,9 +3,7 @@
 The plain listener is the administrator's: whoever comes by it may do all.
 """
 
-import os
 import secrets
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pytest
-
 from services.local.broker_files import Door
 from services.local.kafka import EmbeddedKafka
 from services.local.ports import LOOPBACK, free_ports
+from tests.programs import program
 
 SASL, MUTUAL = 0, 1
 """Numbers of the doors."""
@@ -83,10 +80,7 @@ def certify(folder: Path, name: str, *, authority: str | None = None) -> None:
 @contextmanager
 def secured(*users: str) -> Iterator[Secured]:
     """A broker that knows these users."""
-    if shutil.which("openssl") is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("openssl is missing")
-        pytest.skip("openssl is missing (Debian: apt install openssl)")
+    program("openssl", package="openssl")
     passwords = {user: secrets.token_urlsafe(16) for user in users}
     with TemporaryDirectory(prefix="chat-routing-secured-") as name:
         folder = Path(name)

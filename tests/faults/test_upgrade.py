@@ -22,6 +22,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from rich.console import Console
 
+from schemas import events as e
 from schemas.envelope import from_ms
 from schemas.topics import ROUTER_STATE, TRANSCRIPT_STATE
 from services.local.publishing import Publisher, wall_ms
@@ -29,6 +30,7 @@ from services.local.sample_company import COMPANIES
 from services.local.topic_log import TopicLog
 from services.router.core.state import Chat, Profile
 from services.runtime.ports import InputRecord
+from tests.faults.effect_workers import encoded
 from tests.faults.judgement import judge
 from tests.faults.next_version import REVISION, SLOGAN_SET, make
 from tests.faults.stage import PARTITIONS, ROUTER, TRANSCRIPT, Stage, name_of
@@ -38,6 +40,8 @@ pytestmark = [pytest.mark.faults, pytest.mark.kafka, pytest.mark.timeout(600)]
 
 HOSTS, CHATS, DAY_MS = 2, 60, 8_000
 SLOGAN_INTERVAL_S = 0.2
+PATIENT = "patient"
+"""A workspace whose chats wait for longer than all this takes."""
 STATES = (ROUTER_STATE, TRANSCRIPT_STATE)
 
 
@@ -66,7 +70,7 @@ def test_a_rolling_upgrade_and_the_way_back(tmp_path: Path, seed: int, console: 
             finally:
                 back.set()
 
-        asyncio.run(acting.act_out(roll, partial(set_slogans, stage, until=back)))
+        asyncio.run(acting.act_out(roll, partial(go_on_publishing, stage, until=back)))
         codes = {name: stage.stop(name) for name in stage.running}
         assert set(codes.values()) == {0}, codes
         found = asyncio.run(judge(stage))
@@ -86,15 +90,26 @@ def workers_of(host: int) -> list[str]:
     return [name_of(TRANSCRIPT, host), name_of(ROUTER, host)]
 
 
-def set_slogans(stage: Stage, *, until: Event) -> None:
-    """Publish events of a type that only the next version knows."""
+def go_on_publishing(stage: Stage, *, until: Event) -> None:
+    """Publish events of a type that only the next version knows, and chats that outlast it: each hears one message in the end."""
 
     async def publish() -> None:
         async with Publisher(stage.bootstrap) as publisher:
+
+            async def tell(event: Any) -> None:
+                await publisher.send(PATIENT.encode(), encoded(event, PATIENT, f"patient-{publisher.count}"))
+
+            patience = e.Routing(wait_timeout_s=3_600.0)
+            await tell(e.DepartmentConfigured("desk", "Desk", agent_ids=("ann",), routing=patience))
+            chats = 0
             while not await asyncio.to_thread(until.wait, SLOGAN_INTERVAL_S):
                 for company in COMPANIES:
                     name = company.workspace_id
                     await publisher.send(name.encode(), slogan_set(name, publisher.count))
+                await tell(e.ChatRequested(f"c{chats}", "web", "?", e.Visitor("v")))
+                chats += 1
+            for number in range(chats):
+                await tell(e.ChatMessage(f"c{number}", "m", e.Sender("visitor"), "!"))
 
     asyncio.run(publish())
 

@@ -80,15 +80,17 @@ class _Decided:
     """What a batch says, before it is written."""
 
     rows: dict[str, list[Row]] = field(default_factory=dict)
-    dead: dict[str, int] = field(default_factory=dict)
     refused: list[tuple[InputRecord, Poison]] = field(default_factory=list)
     unknown: int = 0
 
     def refuse(self, record: InputRecord, error: Poison) -> None:
         topic, row = dead_letter(record, error)
         self.rows.setdefault(topic, []).append(row)
-        self.dead[record.topic] = self.dead.get(record.topic, 0) + 1
         self.refused.append((record, error))
+
+    def dead(self) -> Counter[str]:
+        """How many records of each topic were refused."""
+        return Counter(record.topic for record, _ in self.refused)
 
 
 class PartitionTask:
@@ -223,7 +225,7 @@ class PartitionTask:
                 decided = self._decide(processor, batch.records)
                 decided_s = clock.monotonic_s()
                 if decided.rows:
-                    with self._dead_letters.room(decided.dead, now_ms=clock.now_ms()):
+                    with self._dead_letters.room(decided.dead(), now_ms=clock.now_ms()):
                         await self._commit(writer, decided.rows, batch.next_offsets)
             self._count(batch, decided, decide_s=decided_s - started_s)
             if decided.rows:
@@ -312,7 +314,7 @@ class PartitionTask:
             metrics.add("records_in", count, topic=topic, partition=str(self.partition))
         for topic, rows in decided.rows.items():
             metrics.add("records_out", len(rows), topic=topic, partition=str(self.partition))
-        for topic, count in decided.dead.items():
+        for topic, count in decided.dead().items():
             metrics.add("dead_letters", count, topic=topic)
         for record, poison in decided.refused:
             _log.warning("dead_letter", **tracing.about(record), reason=str(poison))

@@ -27,6 +27,7 @@ from services.runtime.metrics import Metrics
 from services.runtime.partition_task import Limits, PartitionTask, Ports
 from services.runtime.ports import InputRecord
 from services.runtime.process import COLLECT_AFTER
+from services.runtime.throughput import Throughput
 
 BOUND_US = 1.0
 PAIRS = 10
@@ -39,7 +40,17 @@ class _Uncounted(Metrics):
     def add(self, *_args: Any, **_labels: Any) -> None:
         pass
 
-    set = observe = observe_ages = forget = tell = leave = add
+    set = observe = forget = tell = leave = add
+
+
+class _Unseen(Throughput):
+    """A batch passes, and nobody looks."""
+
+    def read(self, records: Sequence[InputRecord]) -> None:
+        pass
+
+    def stands(self, *_args: Any, **_durations: Any) -> None:
+        pass
 
 
 class _Inputs:
@@ -129,6 +140,7 @@ def _spent_ns(by_partition: list[list[InputRecord]], *, counted: bool) -> int:
             limits=_LIMITS,
             dead_letters=DeadLetterLimit(0),
             metrics=metrics,
+            throughput=(Throughput if counted else _Unseen)(number, metrics),
             observe=Observer() if counted else None,
         )
         asyncio.run(task.run())

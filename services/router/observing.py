@@ -22,9 +22,10 @@ class Observer:
         """Adds what the batch counted; once a second, tells how the partition stands."""
         assert isinstance(processor, RouterProcessor), "the router's partitions run the router's processor"
         assert processor.figures is not None, "and the worker gives it figures"
-        for where, waited_ms in processor.figures.settle(metrics.tallies):
+        ended = processor.figures.settle(metrics.tallies)
+        for where, waited_ms in ended.answered_ms:
             metrics.spread("answer_seconds").put(where, waited_ms / 1000)
-        for error_s in processor.estimates.errors():
+        for error_s in ended.misjudged_s:
             metrics.observe("estimated_wait_error_seconds", error_s)
         at_ms = now_ms()
         if abs(at_ms - self._told_ms.get(partition, 0)) < TELL_INTERVAL_MS:

@@ -13,7 +13,6 @@ from services.router.changelog import Changelog
 from services.router.contexts import CONTEXT, Contexts
 from services.router.core.figures import Figures
 from services.router.core.partition import Entry, Partition
-from services.router.estimates import Estimates
 from services.router.records import encode_emitted
 from services.runtime.ports import Change, InputRecord, OutputRecord
 
@@ -26,7 +25,6 @@ class RouterProcessor:
     def __init__(self, number: int, *, figures: Callable[[Partition], Figures] | None = None) -> None:
         """`figures`: makes what counts for the metrics; whoever gives it settles them after each batch."""
         self.partition = Partition(number)
-        self.estimates = Estimates()
         self.figures = None if figures is None else figures(self.partition)
         self._changelog = Changelog(self.partition)
         self._contexts = Contexts(self.partition)
@@ -48,7 +46,6 @@ class RouterProcessor:
         """Decides one record; raises `Poison` or `UnknownType`, having changed nothing, when it can't be read."""
         entry = read_entry(record)
         emitted = self.partition.apply(entry)
-        self.estimates.hear(emitted)
         # Most records lead to nothing; of these only requests count, since a bot takes one without a word.
         if self.figures is not None and (emitted or isinstance(entry.envelope.data, ChatRequested)):
             self.figures.hear(entry, emitted)

@@ -3,6 +3,7 @@
 The one rule: parameters never stand in an error's text, since they hold what visitors wrote.
 """
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from sqlalchemy import URL, Connection, Engine, MetaData, create_engine, event, 
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
+from stamina import retry_context
 
 LOCK_WAIT_MAX_MS = 10_000
 """How long a writer waits for another one of the same SQLite file."""
@@ -113,11 +115,24 @@ def _sync_each_commit(connection: Any, _record: object) -> None:
     cursor.close()
 
 
+def _is_busy(error: Exception) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_BUSY
+
+
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     """Readers never wait for the writer (WAL); a power cut may lose the last transactions, never half of one (NORMAL)."""
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute(f"PRAGMA busy_timeout={LOCK_WAIT_MAX_MS}")
+    # A new file's mode is changed by whoever comes first; the others are refused meanwhile, without the wait they asked for.
+    for attempt in retry_context(
+        on=_is_busy,
+        attempts=None,
+        timeout=LOCK_WAIT_MAX_MS / 1000,
+        wait_initial=0.005,
+        wait_max=0.1,
+    ):
+        with attempt:
+            cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.execute(f"PRAGMA busy_timeout={LOCK_WAIT_MAX_MS}")
     cursor.close()

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import generate_latest
 
@@ -24,7 +24,7 @@ Tally: TypeAlias = dict[Labels, float]
 Levels: TypeAlias = Mapping[str, Mapping[Labels, float]]
 """What a partition tells of itself as it is now: gauges, each with all its values."""
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter that nobody reads
+_LABELS = {each.name: each.labels for each in DEFINITIONS}
 
 
 def _cumulated(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
@@ -38,32 +38,18 @@ def _cumulated(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str
 
 
 @dataclass(slots=True, eq=False)
-class _Ages:
-    """A histogram over ages that costs a few bisections for a batch, not a call for a record."""
+class _Counted:
+    """A counter over its tally."""
 
     definition: Definition
-    counts: list[int] = field(init=False)
-    sum_s: float = 0.0
+    tally: Tally = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.counts = [0] * (len(self.definition.buckets) + 1)
-
-    def observe(self, now_ms: int, timestamps_ms: Sequence[int]) -> None:
-        at_ms = sorted(timestamps_ms)
-        past = bisect_right(at_ms, now_ms)  # what is of the future has the age 0
-        self.sum_s += (past * now_ms - sum(at_ms[:past])) / 1000
-        older = len(at_ms)
-        for index, bound_s in enumerate(self.definition.buckets):
-            before = bisect_left(at_ms, now_ms - bound_s * 1000, 0, older)
-            self.counts[index] += older - before
-            older = before
-        self.counts[-1] += older
-
-    def collect(self) -> Iterator[HistogramMetricFamily]:
-        buckets = _cumulated(self.definition.buckets, self.counts)
-        yield HistogramMetricFamily(
-            self.definition.full_name, self.definition.help, buckets=buckets, sum_value=self.sum_s
-        )
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        definition = self.definition
+        family = CounterMetricFamily(definition.full_name, definition.help, labels=definition.labels)
+        for labels, value in (self.tally or ({} if definition.labels else {(): 0.0})).items():
+            family.add_metric(labels, value)
+        yield family
 
 
 @dataclass(slots=True, eq=False)
@@ -74,15 +60,34 @@ class Spread:
     counts: dict[Labels, list[int]] = field(default_factory=dict)
     sums_s: dict[Labels, float] = field(default_factory=dict)
 
-    def put(self, labels: Labels, seconds: float) -> None:
-        """Puts one duration in."""
-        bounds = self.definition.buckets
+    def __post_init__(self) -> None:
+        if not self.definition.labels:
+            self._counts_of(())  # it is there before anything is measured
+
+    def _counts_of(self, labels: Labels) -> list[int]:
         counts = self.counts.get(labels)
         if counts is None:
-            counts = self.counts[labels] = [0] * (len(bounds) + 1)
+            counts = self.counts[labels] = [0] * (len(self.definition.buckets) + 1)
             self.sums_s[labels] = 0.0
-        counts[bisect_left(bounds, seconds)] += 1
+        return counts
+
+    def put(self, labels: Labels, seconds: float) -> None:
+        """Puts one duration in."""
+        self._counts_of(labels)[bisect_left(self.definition.buckets, seconds)] += 1
         self.sums_s[labels] += seconds
+
+    def put_ages(self, now_ms: int, timestamps_ms: Sequence[int]) -> None:
+        """Puts the ages of a whole batch in: a few bisections, not a call for a record."""
+        counts = self._counts_of(())
+        at_ms = sorted(timestamps_ms)
+        past = bisect_right(at_ms, now_ms)  # what is of the future has the age 0
+        self.sums_s[()] += (past * now_ms - sum(at_ms[:past])) / 1000
+        older = len(at_ms)
+        for index, bound_s in enumerate(self.definition.buckets):
+            before = bisect_left(at_ms, now_ms - bound_s * 1000, 0, older)
+            counts[index] += older - before
+            older = before
+        counts[-1] += older
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """What Prometheus reads."""
@@ -90,21 +95,6 @@ class Spread:
         family = HistogramMetricFamily(definition.full_name, definition.help, labels=definition.labels)
         for labels, counts in self.counts.items():
             family.add_metric(labels, _cumulated(definition.buckets, counts), self.sums_s[labels])
-        yield family
-
-
-@dataclass(slots=True, eq=False)
-class _Tallied:
-    """The counter over a tally."""
-
-    definition: Definition
-    tally: Tally = field(default_factory=dict)
-
-    def collect(self) -> Iterator[CounterMetricFamily]:
-        definition = self.definition
-        family = CounterMetricFamily(definition.full_name, definition.help, labels=definition.labels)
-        for labels, value in (self.tally or ({} if definition.labels else {(): 0.0})).items():
-            family.add_metric(labels, value)
         yield family
 
 
@@ -133,70 +123,79 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._told: dict[str, _Told] = {}
         self.tallies: dict[str, Tally] = {}
-        """The counts behind each `tally` by its name, to be added to in place."""
-        self._metrics: dict[str, Any] = {each.name: self._make(each) for each in DEFINITIONS}
-        self._children: dict[tuple[str, ...], Any] = {}
+        """The counts behind each counter by its name, to be added to in place."""
+        self._spreads: dict[str, Spread] = {}
+        self._gauges: dict[str, Gauge] = {}
+        self._told: dict[str, _Told] = {}
+        for definition in DEFINITIONS:
+            self._make(definition)
+        self._places: dict[tuple[str, ...], Labels] = {}
+        self._children: dict[tuple[str, ...], Gauge] = {}
 
-    def _make(self, definition: Definition) -> Any:
-        name, help_, labels = PREFIX + definition.name, definition.help, definition.labels
+    def _make(self, definition: Definition) -> None:
+        name = definition.name
         match definition.kind:
             case "counter":
-                return Counter(name, help_, labels, registry=self._registry)
-            case "gauge":
-                return Gauge(name, help_, labels, registry=self._registry)
+                self.tallies[name] = self._collected(_Counted(definition)).tally
             case "histogram":
-                return Histogram(name, help_, labels, registry=self._registry, buckets=definition.buckets)
-            case "ages":
-                return self._collected(_Ages(definition))
-            case "spread":
-                return self._collected(Spread(definition))
-            case "tally":
-                tallied = self._collected(_Tallied(definition))
-                self.tallies[definition.name] = tallied.tally
-                return tallied
+                self._spreads[name] = self._collected(Spread(definition))
+            case "gauge":
+                full_name, help_, labels = definition.full_name, definition.help, definition.labels
+                self._gauges[name] = Gauge(full_name, help_, labels, registry=self._registry)
             case "level" | "peak":
-                told = self._told[definition.name] = self._collected(_Told(definition))
-                return told
+                self._told[name] = self._collected(_Told(definition))
 
     def _collected(self, collector: Any) -> Any:
         self._registry.register(collector)  # a collector is what has `collect`
         return collector
 
-    def _child(self, name: MetricName, labels: dict[str, str]) -> Any:
+    def _place(self, name: MetricName, labels: dict[str, str]) -> Labels:
+        """The values of labels in the order of the definition."""
+        key = (name, *labels, *labels.values())
+        place = self._places.get(key)
+        if place is None:
+            names = _LABELS[name]
+            if labels.keys() != set(names):
+                raise ValueError(
+                    f"The metric {name} has the labels {', '.join(names) or 'none'}, not {', '.join(labels) or 'none'}."
+                )
+            place = self._places[key] = tuple(labels[each] for each in names)
+        return place
+
+    def _gauge(self, name: MetricName, labels: dict[str, str]) -> Gauge:
         key = (name, *labels, *labels.values())
         child = self._children.get(key)
         if child is None:
-            metric = self._metrics[name]
-            child = self._children[key] = metric.labels(**labels) if labels else metric
+            gauge = self._gauges[name]
+            child = self._children[key] = gauge.labels(**labels) if labels else gauge
         return child
 
     def add(self, name: MetricName, amount: float = 1, **labels: str) -> None:
         """Adds to a counter or a gauge."""
-        self._child(name, labels).inc(amount)
+        tally = self.tallies.get(name)
+        if tally is None:
+            self._gauge(name, labels).inc(amount)
+        else:
+            place = self._place(name, labels)
+            tally[place] = tally.get(place, 0.0) + amount
 
     def set(self, name: MetricName, value: float, **labels: str) -> None:
         """Sets a gauge."""
-        self._child(name, labels).set(value)
+        self._gauge(name, labels).set(value)
 
     def forget(self, name: MetricName, **labels: str) -> None:
         """Takes a gauge's labelled value away, such as that of a partition which moved."""
         if self._children.pop((name, *labels, *labels.values()), None) is not None:
-            self._metrics[name].remove(*labels.values())
+            self._gauges[name].remove(*labels.values())
 
     def observe(self, name: MetricName, seconds: float, **labels: str) -> None:
         """Puts one duration into a histogram."""
-        self._child(name, labels).observe(seconds)
-
-    def observe_ages(self, name: MetricName, *, now_ms: int, timestamps_ms: Sequence[int]) -> None:
-        """Puts the ages of a whole batch into an `ages` histogram."""
-        self._metrics[name].observe(now_ms, timestamps_ms)
+        self._spreads[name].put(self._place(name, labels), seconds)
 
     def spread(self, name: MetricName) -> Spread:
-        """The histogram behind a `spread`."""
-        spread: Spread = self._metrics[name]
-        return spread
+        """A histogram, for whoever puts much into it."""
+        return self._spreads[name]
 
     def tell(self, partition: int, levels: Levels) -> None:
         """A partition tells how it stands: each of these gauges anew, with all its values."""

@@ -8,7 +8,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from operator import attrgetter
 from typing import TypeAlias
 
 from schemas.codec import Poison, UnknownType
@@ -21,6 +20,7 @@ from services.runtime.logs import explain, log, reason_of
 from services.runtime.metrics import Metrics
 from services.runtime.ports import InputRecord, Processor, ProcessorFactory
 from services.runtime.restore import Progress, restore
+from services.runtime.throughput import Throughput
 
 Observe: TypeAlias = Callable[[int, Processor, Metrics], None]
 """Called with partition, processor and metrics after a batch, to set gauges that only the core knows."""
@@ -33,7 +33,6 @@ BUG_FAILURES_MAX = 3
 """A processor that raises may have a damaged state, which a restore repairs; three times in a row it is a bug."""
 
 _log = log(__name__)
-_TOPIC, _TIMESTAMP = attrgetter("topic"), attrgetter("timestamp_ms")
 
 
 class Phase(Enum):
@@ -106,6 +105,7 @@ class PartitionTask:
         limits: Limits,
         dead_letters: DeadLetterLimit,
         metrics: Metrics,
+        throughput: Throughput,
         observe: Observe | None = None,
     ) -> None:
         self.partition = partition
@@ -116,6 +116,7 @@ class PartitionTask:
         self._limits = limits
         self._dead_letters = dead_letters
         self._metrics = metrics
+        self._throughput = throughput
         self._observe = observe
         self._stopping = False
         self._failures = 0
@@ -218,22 +219,31 @@ class PartitionTask:
             await self._step(writer, processor, batch)
 
     async def _step(self, writer: Writer, processor: Processor, batch: Batch) -> None:
-        clock, metrics = self._ports.clock, self._metrics
         if batch.records:
-            started_s = clock.monotonic_s()
-            with tracing.deciding(batch.records):
-                decided = self._decide(processor, batch.records)
-                decided_s = clock.monotonic_s()
-                if decided.rows:
-                    with self._dead_letters.room(decided.dead(), now_ms=clock.now_ms()):
-                        await self._commit(writer, decided.rows, batch.next_offsets)
-            self._count(batch, decided, decide_s=decided_s - started_s)
-            if decided.rows:
-                metrics.observe("transaction_seconds", clock.monotonic_s() - decided_s)
+            await self._process(writer, processor, batch)
             if self._observe is not None:
-                self._observe(self.partition, processor, metrics)
+                self._observe(self.partition, processor, self._metrics)
         self._next = batch.next_offsets
         await self._commit_offsets_in_time(writer)
+
+    async def _process(self, writer: Writer, processor: Processor, batch: Batch) -> None:
+        clock, records = self._ports.clock, batch.records
+        self._throughput.read(records)
+        with tracing.deciding(records):
+            started_s = clock.monotonic_s()
+            decided = self._decide(processor, records)
+            decided_s = clock.monotonic_s()
+            if decided.rows:
+                with self._dead_letters.room(decided.dead(), now_ms=clock.now_ms()):
+                    await self._commit(writer, decided.rows, batch.next_offsets)
+        self._last_record_ms = records[-1].timestamp_ms
+        self._throughput.stands(
+            decided.rows,
+            now_ms=clock.now_ms(),
+            decide_s=decided_s - started_s,
+            commit_s=clock.monotonic_s() - decided_s,
+        )
+        self._tell_left_out(decided)
 
     def _decide(self, processor: Processor, records: Sequence[InputRecord]) -> _Decided:
         decided = _Decided()
@@ -298,28 +308,14 @@ class PartitionTask:
         elif now_s - self._uncommitted_since_s >= self._limits.commit_interval_s:
             await self._commit_offsets(writer)
 
-    def _count(self, batch: Batch, decided: _Decided, *, decide_s: float) -> None:
-        """What is committed, or without effect, is counted, once for the batch."""
-        metrics, now_ms = self._metrics, self._ports.clock.now_ms()
-        self._last_record_ms = batch.records[-1].timestamp_ms
-        metrics.add("batches")
-        metrics.add("batch_records", len(batch.records))
-        metrics.observe("batch_seconds", decide_s)
-        metrics.observe_ages(
-            "decision_latency_seconds",
-            now_ms=now_ms,
-            timestamps_ms=list(map(_TIMESTAMP, batch.records)),
-        )
-        for topic, count in Counter(map(_TOPIC, batch.records)).items():
-            metrics.add("records_in", count, topic=topic, partition=str(self.partition))
-        for topic, rows in decided.rows.items():
-            metrics.add("records_out", len(rows), topic=topic, partition=str(self.partition))
+    def _tell_left_out(self, decided: _Decided) -> None:
+        """Records that were refused, or of a type nobody knows here."""
         for topic, count in decided.dead().items():
-            metrics.add("dead_letters", count, topic=topic)
+            self._metrics.add("dead_letters", count, topic=topic)
         for record, poison in decided.refused:
             _log.warning("dead_letter", **tracing.about(record), reason=str(poison))
         if decided.unknown:
-            metrics.add("unknown_types", decided.unknown)
+            self._metrics.add("unknown_types", decided.unknown)
 
     # ---------------------------------------------------------------- failures
 

@@ -22,6 +22,7 @@ from services.runtime.partition_task import Limits, Observe, PartitionTask, Port
 from services.runtime.ports import ProcessorFactory
 from services.runtime.reloading import Reloads
 from services.runtime.settings import RuntimeSettings
+from services.runtime.throughput import Throughput
 from services.runtime.ticks import Ticker, TickSettings
 from services.runtime.tracing import exporting
 from services.runtime.watchdog import Watchdog
@@ -143,6 +144,7 @@ class Runner:
             ),
             dead_letters=self._dead_letters,
             metrics=self._context.metrics,
+            throughput=Throughput(partition, self._context.metrics),
             observe=self._observe,
         )
 

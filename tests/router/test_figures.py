@@ -41,6 +41,7 @@ class Router:
     metrics: Metrics = field(default_factory=Metrics)
     topic: dict[bytes, bytes] = field(default_factory=dict)
     answered: list[tuple[tuple[str, ...], int]] = field(default_factory=list)
+    misjudged_s: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.take_over()
@@ -68,7 +69,9 @@ class Router:
             self.topic.pop(key, None)
             if value is not None:
                 self.topic[key] = value
-        self.answered += self.figures.settle(self.metrics.tallies)
+        ended = self.figures.settle(self.metrics.tallies)
+        self.answered += ended.answered_ms
+        self.misjudged_s += ended.misjudged_s
         return self.figures.gauges()
 
 

@@ -15,6 +15,7 @@ from services.runtime.failures import TaskCorrupted, TaskMigrated
 from services.runtime.metrics import Metrics
 from services.runtime.partition_task import Limits, Observe, PartitionTask, Ports
 from services.runtime.ports import InputRecord, Processor, ProcessorFactory
+from services.runtime.throughput import Throughput
 from tests.runtime.counting import Counting
 from tests.runtime.memory import At, Broker
 
@@ -290,6 +291,7 @@ class Stage:
             limits=self.limits,
             dead_letters=DeadLetterLimit(self.dead_letters_max),
             metrics=self.metrics,
+            throughput=Throughput(PARTITION, self.metrics),
             observe=observe,
         )
 

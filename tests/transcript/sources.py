@@ -31,8 +31,9 @@ class ListLog:
     drained: asyncio.Event = field(default_factory=asyncio.Event)
     offsets: dict[Partition, int] = field(default_factory=dict)
 
-    async def partitions(self) -> Sequence[Partition]:
-        return sorted({(record.topic, record.partition) for record in self.records})
+    async def partitions(self) -> Mapping[Partition, int]:
+        found = sorted({(record.topic, record.partition) for record in self.records})
+        return {partition: self.end(partition) for partition in found}
 
     async def seek(self, offsets: Mapping[Partition, int]) -> None:
         self.offsets = dict(offsets)

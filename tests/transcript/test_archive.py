@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -309,25 +310,41 @@ async def test_a_kafka_that_is_away_at_the_start_is_tried_again(archive: Archive
     assert metrics.value("archive_failures_total") == 2
 
 
-async def test_a_database_that_fails_lags_and_a_stop_does_not_wait_for_the_next_try(archive: Archive) -> None:
-    class Broken(Archive):
+async def test_a_database_that_refuses_everything_is_ever_more_behind_and_a_stop_does_not_wait_for_the_next_try(
+    archive: Archive,
+) -> None:
+    class Refusing(Archive):
+        """Takes its offsets once, and nothing after."""
+
+        refuses = False
+
+        async def offsets(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+            if Refusing.refuses:
+                raise OperationalError("INSERT", {}, Exception("disk full"))
+            Refusing.refuses = True
+            return await super().offsets(partitions)
+
         async def write(self, batch: Batch) -> None:  # noqa: ARG002 - the port's
             raise OperationalError("INSERT", {}, Exception("disk full"))
 
-    sleeping, stop = asyncio.Event(), asyncio.Event()
+    metrics, stop, tried_often = Metrics(), asyncio.Event(), asyncio.Event()
+    records = everything(sample())
+    events = [record for record in records if record.topic == TOPICS[0]]
+    source = ListLog(events[:1])
+    lags: list[float | None] = []
 
     async def sleep(_seconds: float) -> None:
-        sleeping.set()
-        await asyncio.Event().wait()
+        lags.append(metrics.value("archive_lag_records", topic=TOPICS[0], partition="0"))
+        if len(lags) == 3:
+            tried_often.set()
+            await asyncio.Event().wait()
+        source.records = events  # time passes, and more is written to the topic
 
-    source = ListLog(everything(sample()))
-    metrics = Metrics()
     running = asyncio.create_task(
-        Projector(Broken(archive.engine), source, metrics=metrics, sleep=sleep).run(stop)
+        Projector(Refusing(archive.engine), source, metrics=metrics, sleep=sleep).run(stop)
     )
-    await asyncio.wait_for(sleeping.wait(), 10)
-    lag = metrics.value("archive_lag_records", topic=TOPICS[0], partition="0")
-    assert lag == source.end((TOPICS[0], 0)), "what was read and could not be written is lag"
+    await asyncio.wait_for(tried_often.wait(), 10)
+    assert lags == [None, source.end((TOPICS[0], 0)), source.end((TOPICS[0], 0))]
     stop.set()
     await asyncio.wait_for(running, 10)
 

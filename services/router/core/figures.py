@@ -11,6 +11,7 @@ figures with it. Times are those of records and decisions. All this costs every 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from schemas.decisions import (
     BotTransferFailed,
@@ -25,15 +26,12 @@ from schemas.decisions import (
     RequestRefused,
     TransferFailed,
 )
-from schemas.envelope import PartitionEnvelope
 from schemas.events import ChatRequested, OfferAccepted
 from services.router.core.names import Names, Where
 from services.router.core.partition import Emitted, Entry, Partition
 from services.router.core.standing import Gauge, Gauges, Labels, Standing
 from services.router.core.state import Chat, Emission, Workspace
 
-Answer = tuple[Where, int]
-"""Where a chat was answered, and after how many milliseconds."""
 DESKS_KEPT_MAX = 1_000
 """Departments of a workspace, deleted ones included, whose labels are kept: more are looked up anew."""
 
@@ -55,12 +53,24 @@ class _Desk:
     counts: dict[str, dict[Labels, _Count]] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
 class _Wait:
-    """A chat's stay in a queue."""
+    """A chat's stay in a queue. One is made for most chats; a dataclass takes four times as long to make."""
 
-    since_ms: int
-    department_id: str
+    def __init__(self, since_ms: int, department_id: str) -> None:
+        self.since_ms = since_ms
+        self.department_id = department_id
+        self.estimated_s: float | None = None
+        """What was announced last."""
+
+
+@dataclass(slots=True)
+class Waits:
+    """The waits that ended in a batch."""
+
+    answered_ms: list[tuple[Where, int]] = field(default_factory=list)
+    """Where chats were answered, and after how long."""
+    misjudged_s: list[float] = field(default_factory=list)
+    """How far announced waits were from the real ones. A worker that takes a partition over does not know what was announced."""
 
 
 @dataclass(slots=True)
@@ -87,7 +97,7 @@ class Figures:
         self._books: dict[str, _Books] = {}
         self._fresh: list[_Count] = []
         """What was counted since the last batch was settled."""
-        self._answers: list[Answer] = []
+        self._ended = Waits()
         self._expected = 0
         """Live chats by the books: those found, with those that arrived since, without those that finished."""
         self._waiting = self._at_ms = 0
@@ -116,21 +126,21 @@ class Figures:
 
     def hear(self, entry: Entry, emitted: Sequence[Emitted]) -> None:
         """Counts a record and what followed from it."""
-        envelope = entry.envelope
-        event = envelope.data
-        if isinstance(event, ChatRequested):
-            assert not isinstance(envelope, PartitionEnvelope), "only a tick is of no workspace"
-            books = self._of(envelope.workspaceid)
-            # It was accepted if it made the workspace's last step, which noted that; one seen before makes none.
-            if books.ws.offset == entry.offset and books.ws.accepted == event.chat_id:
-                self._arrived(books, event.chat_id)
-        if not emitted:
-            return
-        if isinstance(event, OfferAccepted) and not isinstance(emitted[0].data, RequestRefused):
+        event = entry.envelope.data
+        if type(event) is ChatRequested:
+            self._requested(entry, event.chat_id)
+        elif type(event) is OfferAccepted and emitted and not isinstance(emitted[0].data, RequestRefused):
             books = self._of(emitted[0].workspace_id)
             self._count(self._desk_of(books, event.chat_id), "offers", ("accepted",), 1)
         for item in emitted:
             self._take(self._of(item.workspace_id), item.data, item.at_ms)
+
+    def _requested(self, entry: Entry, chat_id: str) -> None:
+        envelope: Any = entry.envelope  # of an event, not of a tick
+        books = self._of(envelope.workspaceid)
+        # It was accepted if it made the workspace's last step, which noted that; one seen before makes none.
+        if books.ws.offset == entry.offset and books.ws.accepted == chat_id:
+            self._arrived(books, chat_id)
 
     def _of(self, workspace_id: str) -> _Books:
         found = self._books.get(workspace_id)
@@ -171,8 +181,6 @@ class Figures:
         match data:
             case ChatOffered():
                 self._offered(books, data, at_ms)
-            case ChatAssigned():
-                self._assigned(books, data, at_ms)
             case ChatClosed():
                 self._leave(books, data.chat_id, at_ms)
                 books.over.pop(data.chat_id, None)
@@ -181,8 +189,11 @@ class Figures:
             case OfferWithdrawn():
                 desk = self._desk_of(books, data.chat_id)
                 self._count(desk, "offers", (data.reason,), len(data.agent_ids))
+            case ChatAssigned():
+                self._assigned(books, data, at_ms)
             case ChatQueued():
-                self._queued(books, books.ws.chats[data.chat_id], at_ms)
+                wait = self._wait(books, books.ws.chats[data.chat_id], at_ms)
+                wait.estimated_s = data.estimated_wait_s
             case ChatMissed():
                 self._missed(books, data, at_ms)
             case ChatReopened():
@@ -200,17 +211,19 @@ class Figures:
         chat, kind = books.ws.chats[data.chat_id], data.kind
         self._count(self._desk(books, chat.department_id), "offers_made", (kind,), len(data.agent_ids))
         if kind == "new" or kind == "bot_transfer":  # noqa: PLR1714 - compiled, it is quicker than a tuple
-            self._queued(books, chat, at_ms)
+            self._wait(books, chat, at_ms)
 
     def _assigned(self, books: _Books, data: ChatAssigned, at_ms: int) -> None:
-        self._leave(books, data.chat_id, at_ms)
+        wait = self._leave(books, data.chat_id, at_ms)
+        if wait is not None and wait.estimated_s is not None:
+            self._ended.misjudged_s.append(abs(data.waited_ms / 1000 - wait.estimated_s))
         if data.chat_id in books.over:
             return
         books.over[data.chat_id] = None
         if data.by != "manual":  # who was given a chat by hand has not answered it
             desk = self._desk(books, data.department_id)
             self._first_wait(desk, "answered", data.waited_ms)
-            self._answers.append((desk.where, data.waited_ms))
+            self._ended.answered_ms.append((desk.where, data.waited_ms))
 
     def _missed(self, books: _Books, data: ChatMissed, at_ms: int) -> None:
         chat_id = data.chat_id
@@ -227,19 +240,20 @@ class Figures:
 
     # ---------------------------------------------------------------- waiting
 
-    def _queued(self, books: _Books, chat: Chat, at_ms: int) -> None:
+    def _wait(self, books: _Books, chat: Chat, at_ms: int) -> _Wait:
         """A chat is in a queue: newly, or still, or in another than before."""
         wait = books.waits.get(chat.id)
         if wait is not None:
             if wait.since_ms == chat.entered_ms and wait.department_id == chat.department_id:
-                return
+                return wait
             self._leave(books, chat.id, at_ms)
-        self._enter(books, chat, at_ms)
+        return self._enter(books, chat, at_ms)
 
-    def _enter(self, books: _Books, chat: Chat, at_ms: int) -> None:
+    def _enter(self, books: _Books, chat: Chat, at_ms: int) -> _Wait:
         self._pass(at_ms)
         self._waiting += 1
-        books.waits[chat.id] = _Wait(chat.entered_ms, chat.department_id)
+        wait = books.waits[chat.id] = _Wait(chat.entered_ms, chat.department_id)
+        return wait
 
     def _leave(self, books: _Books, chat_id: str, at_ms: int) -> _Wait | None:
         """Ends a chat's wait, and gives it; None where it did not wait."""
@@ -262,8 +276,8 @@ class Figures:
         """Notes what a batch has changed; before the changelog is written, since that forgets it."""
         self._standing.look()
 
-    def settle(self, tallies: Mapping[str, Gauge]) -> list[Answer]:
-        """The batch is committed: its counts are added to everybody's. Gives the waits of the chats that were answered."""
+    def settle(self, tallies: Mapping[str, Gauge]) -> Waits:
+        """The batch is committed: its counts are added to everybody's. Gives the waits that ended in it."""
         self._pass(self._partition.clock.last_ms)
         for count in self._fresh:
             tally = tallies[count.name]
@@ -275,8 +289,8 @@ class Figures:
         _add(tallies["queue_wait_seconds"], (self._waited_ms - self._waited_settled_ms) / 1000)
         self._area_settled_ms, self._left_settled = self._area_ms, self._left
         self._waited_settled_ms = self._waited_ms
-        answers, self._answers = self._answers, []
-        return answers
+        ended, self._ended = self._ended, Waits()
+        return ended
 
     def gauges(self) -> Gauges:
         """How the partition stands after a batch that is settled."""

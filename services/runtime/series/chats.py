@@ -50,14 +50,14 @@ _WHERE = ("workspace", "department")
 CHATS = (
     Definition(
         "chats_arrived",
-        "tally",
+        "counter",
         "chats",
         "Chats accepted, and chats reopened: each must get one outcome.",
         _WHERE,
     ),
     Definition(
         "chats_finished",
-        "tally",
+        "counter",
         "chats",
         "Chats closed, by outcome: handled, handled_by_bot or missed.",
         (*_WHERE, "outcome"),
@@ -71,7 +71,7 @@ CHATS = (
     ),
     Definition(
         "chats_missed",
-        "tally",
+        "counter",
         "chats",
         "Chats missed, by the contract's reason, and by its detail where the reason has one.",
         (*_WHERE, "reason", "detail"),
@@ -121,21 +121,21 @@ CHATS = (
     ),
     Definition(
         "offers_made",
-        "tally",
+        "counter",
         "offers",
         "Agents asked to take or join a chat, by kind: new, bot_transfer, transfer or invite.",
         (*_WHERE, "kind"),
     ),
     Definition(
         "offers",
-        "tally",
+        "counter",
         "offers",
         "What became of it, agent by agent: accepted, declined, timed_out, or the reason of the withdrawal.",
         (*_WHERE, "result"),
     ),
     Definition(
         "agent_waits",
-        "tally",
+        "counter",
         "chats",
         "First waits for an agent that ended: answered, abandoned (the visitor left) or unanswered; `within`: yes or no, whether they lasted "
         "no longer than the service level's threshold. Chats turned away at the door never waited.",
@@ -143,7 +143,7 @@ CHATS = (
     ),
     Definition(
         "answer_seconds",
-        "spread",
+        "histogram",
         "seconds",
         "How long answered chats waited for their first agent.",
         _WHERE,
@@ -157,21 +157,21 @@ CHATS = (
     ),
     Definition(
         "bot_transfers_failed",
-        "tally",
+        "counter",
         "transfers",
         "Bots' requests for a person that came to nothing, by reason.",
         (*_WHERE, "reason"),
     ),
     Definition(
         "transfers",
-        "tally",
+        "counter",
         "transfers",
         "Agents' transfers by result: taken or failed; the department is the chat's after it.",
         (*_WHERE, "result"),
     ),
-    Definition("queue_chat_seconds", "tally", "chat-seconds", "Chats in queues, summed up over time."),
-    Definition("queue_left", "tally", "chats", "Chats that left a queue, for whatever reason."),
-    Definition("queue_wait_seconds", "tally", "seconds", "How long these had been in it, summed up."),
+    Definition("queue_chat_seconds", "counter", "chat-seconds", "Chats in queues, summed up over time."),
+    Definition("queue_left", "counter", "chats", "Chats that left a queue, for whatever reason."),
+    Definition("queue_wait_seconds", "counter", "seconds", "How long these had been in it, summed up."),
     Definition(
         "queue_age_seconds",
         "level",

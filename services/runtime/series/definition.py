@@ -8,25 +8,10 @@ from typing import Literal, TypeAlias
 
 PREFIX = "chat_"
 
-Kind: TypeAlias = Literal["counter", "gauge", "histogram", "ages", "tally", "spread", "level", "peak"]
-"""How a metric is kept. Some are kept so that they cost less than a call for each event:
-
-    counter, gauge, histogram  as the library does
-    ages                       a histogram that takes a whole batch's timestamps in one call
-    tally, spread              a counter and a histogram that whoever counts much adds to in place
-    level, peak                gauges that each partition tells as a whole, and that go when it goes: added up, or the greatest of them
-"""
+Kind: TypeAlias = Literal["counter", "histogram", "gauge", "level", "peak"]
+"""How a metric is kept: levels and peaks are gauges that each partition tells as a whole, and that go when it goes: added up, or the
+greatest of them."""
 Exposed: TypeAlias = Literal["counter", "gauge", "histogram"]
-_EXPOSED: dict[Kind, Exposed] = {
-    "counter": "counter",
-    "tally": "counter",
-    "gauge": "gauge",
-    "level": "gauge",
-    "peak": "gauge",
-    "histogram": "histogram",
-    "ages": "histogram",
-    "spread": "histogram",
-}
 
 FAST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SLOW_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -47,7 +32,11 @@ class Definition:
     @property
     def exposed(self) -> Exposed:
         """What Prometheus takes it for."""
-        return _EXPOSED[self.kind]
+        match self.kind:
+            case "level" | "peak":
+                return "gauge"
+            case kind:
+                return kind
 
     @property
     def full_name(self) -> str:

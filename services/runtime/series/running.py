@@ -12,8 +12,6 @@ RunningName: TypeAlias = Literal[
     "records_out",
     "dead_letters",
     "unknown_types",
-    "batches",
-    "batch_records",
     "batch_seconds",
     "transaction_seconds",
     "decision_latency_seconds",
@@ -48,13 +46,18 @@ RUNNING = (
     Definition(
         "unknown_types", "counter", "records", "Records of a type this version does not know, skipped."
     ),
-    Definition("batches", "counter", "batches", "Batches processed."),
-    Definition("batch_records", "counter", "records", "Records in these batches."),
-    Definition("batch_seconds", "histogram", "seconds", "Time to decide one batch.", (), FAST_S),
+    Definition(
+        "batch_seconds",
+        "histogram",
+        "seconds",
+        "Time to decide one batch; its count is that of batches.",
+        (),
+        FAST_S,
+    ),
     Definition("transaction_seconds", "histogram", "seconds", "Time from begin to commit.", (), FAST_S),
     Definition(
         "decision_latency_seconds",
-        "ages",
+        "histogram",
         "seconds",
         "Time from a record's append to the commit of what followed from it.",
         (),

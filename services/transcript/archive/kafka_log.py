@@ -71,8 +71,13 @@ class KafkaLog:
         # A task that aiokafka made must have begun, or closing it raises CancelledError.
         await asyncio.sleep(0)
 
-    async def partitions(self) -> Sequence[Partition]:
-        """All partitions of the topics. Raises WorkerFailed when a topic does not appear in time."""
+    async def partitions(self) -> dict[Partition, int]:
+        """All partitions of the topics with their ends. Raises WorkerFailed when a topic does not appear in time."""
+        found = await self._found()
+        ends = await self._consumer.end_offsets([TopicPartition(*partition) for partition in found])
+        return {(each.topic, each.partition): end for each, end in ends.items()}
+
+    async def _found(self) -> Sequence[Partition]:
         await self._connect()
         admin = AIOKafkaAdminClient(**self._kafka.client(), request_timeout_ms=self._request_limit_ms)
         try:
@@ -130,13 +135,13 @@ class KafkaLog:
 
     async def held(self) -> dict[Partition, Held]:
         """What each partition holds, as of now."""
-        partitions = [TopicPartition(*partition) for partition in await self.partitions()]
+        ends = await self.partitions()
+        partitions = [TopicPartition(*partition) for partition in ends]
         begins = await self._consumer.beginning_offsets(partitions)
-        ends = await self._consumer.end_offsets(partitions)
         oldest = await self._consumer.offsets_for_times(dict.fromkeys(partitions, 0))
         return {
             (each.topic, each.partition): Held(
-                begins[each], ends[each], None if oldest[each] is None else oldest[each].timestamp
+                begins[each], end, None if oldest[each] is None else oldest[each].timestamp
             )
-            for each in partitions
+            for each, end in zip(partitions, ends.values(), strict=True)
         }

@@ -5,7 +5,7 @@ database again.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from aiokafka.errors import KafkaError
@@ -31,8 +31,8 @@ _log = log(__name__)
 class Log(Protocol):
     """Where records come from: Kafka, or lists in a test."""
 
-    async def partitions(self) -> Sequence[Partition]:
-        """All partitions of the topics; waits until the topics exist."""
+    async def partitions(self) -> Mapping[Partition, int]:
+        """All partitions of the topics with their ends as of now; waits until the topics exist."""
 
     async def seek(self, offsets: Mapping[Partition, int]) -> None:
         """Reads go on from these offsets, or from the oldest record still there."""
@@ -94,8 +94,14 @@ class Projector:
 
     async def place(self) -> None:
         """Prepares the database if need be, reads the offsets from it and goes there."""
+        ends = await self._source.partitions()
+        for (
+            partition,
+            at,
+        ) in self._offsets.items():  # first: a database that refuses everything is more behind each time
+            self._show_lag(partition, at=at, end=ends[partition])
         await self._archive.prepare()
-        self._offsets = await self._archive.offsets(await self._source.partitions())
+        self._offsets = await self._archive.offsets(list(ends))
         self._clocks = await self._archive.clocks()
         await self._source.seek(self._offsets)
 
@@ -113,26 +119,21 @@ class Projector:
                 following[partition] = record.offset + 1
                 batch.take(record)
         batch.moved = {partition: (self._offsets[partition], to) for partition, to in following.items()}
-        try:
-            await self._archive.write(batch)
-            self._offsets.update(following)
-            self._clocks.update(batch.clocks)
-        finally:
-            self._show_lag(following)  # what was read and could not be written is lag too
+        await self._archive.write(batch)
+        self._offsets.update(following)
+        self._clocks.update(batch.clocks)
         self._metrics.add("archive_records", len(records))
         self._metrics.add("archive_unreadable", batch.unreadable)
+        for partition, at in following.items():
+            self._show_lag(partition, at=at, end=self._source.end(partition))
         return len(records)
 
     async def _pass_markers(self) -> None:
         """Shows the lag when all that was read is written: between the last record and the end stand only transactions' markers."""
         for partition in self._offsets:
-            self._show(partition, at=await self._source.position(partition))
+            at = await self._source.position(partition)
+            self._show_lag(partition, at=at, end=self._source.end(partition))
 
-    def _show_lag(self, partitions: Iterable[Partition]) -> None:
-        for partition in partitions:
-            self._show(partition, at=self._offsets[partition])
-
-    def _show(self, partition: Partition, *, at: int) -> None:
+    def _show_lag(self, partition: Partition, *, at: int, end: int) -> None:
         topic, number = partition
-        lag = max(0, self._source.end(partition) - at)
-        self._metrics.set("archive_lag_records", lag, topic=topic, partition=str(number))
+        self._metrics.set("archive_lag_records", max(0, end - at), topic=topic, partition=str(number))

@@ -25,7 +25,7 @@ from services.local.topic_log import partitions_of, reached, start
 from services.runtime.broker import Delivery, Row, Writer
 from services.runtime.deadletter import Letter, marked_offset, put_back, read_letter
 from services.runtime.failures import TaskCorrupted, TaskMigrated, WorkerFailed
-from services.runtime.kafka import KafkaWriter
+from services.runtime.kafka import KafkaWriter, record_of
 from services.runtime.ports import InputRecord
 from services.runtime.settings import RuntimeSettings
 
@@ -146,15 +146,7 @@ class DeadLetterLog:
         while (position := await self._reader.position(at)) < end:
             fetched = (await self._reader.getmany(at, timeout_ms=_FETCH_WAIT_MS)).get(at, [])
             for record in fetched:
-                yield InputRecord(
-                    at.topic,
-                    at.partition,
-                    record.offset,
-                    record.timestamp,
-                    record.key,
-                    record.value,
-                    tuple(record.headers),
-                )
+                yield record_of(record)
             empty_fetches = 0 if fetched else empty_fetches + 1
             if empty_fetches > _EMPTY_FETCHES_MAX:
                 raise LocalError(

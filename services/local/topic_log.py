@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from services.local.errors import LocalError
 from services.runtime.connection import KafkaSettings
+from services.runtime.kafka import record_of
 from services.runtime.ports import InputRecord
 
 _FETCH_WAIT_MS = 200
@@ -75,17 +76,9 @@ class TopicLog:
         empty_fetches = 0
         while behind:
             fetched = await self._consumer.getmany(timeout_ms=_FETCH_WAIT_MS)
-            for part, records in fetched.items():
+            for records in fetched.values():
                 for record in records:
-                    yield InputRecord(
-                        part.topic,
-                        part.partition,
-                        record.offset,
-                        record.timestamp,
-                        record.key,
-                        record.value,
-                        tuple(record.headers),
-                    )
+                    yield record_of(record)
             empty_fetches = 0 if fetched else empty_fetches + 1
             if empty_fetches > _EMPTY_FETCHES_MAX:
                 raise LocalError(

@@ -47,7 +47,7 @@ class RouterProcessor:
         entry = read_entry(record)
         emitted = self.partition.apply(entry)
         # Most records lead to nothing; of these only requests count, since a bot takes one without a word.
-        if self.figures is not None and (emitted or isinstance(entry.envelope.data, ChatRequested)):
+        if self.figures is not None and (emitted or type(entry.envelope.data) is ChatRequested):
             self.figures.hear(entry, emitted)
         if record.headers or self._contexts.of:
             return list(map(encode_emitted, emitted, self._contexts.headers(record, entry, emitted)))

@@ -4,6 +4,7 @@ The one rule: nothing is decided here; this file only puts the parts together.
 """
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 
 from pydantic import Field
@@ -50,19 +51,21 @@ class RouterSettings(RuntimeSettings):
     )
 
 
-async def run(settings: RouterSettings, stop: asyncio.Event) -> None:
-    """Runs the worker until `stop` is set. Raises WorkerFailed."""
+async def run(
+    settings: RouterSettings, stop: asyncio.Event, *, figures: Callable[..., Figures] = Figures
+) -> None:
+    """Runs the worker until `stop` is set; `figures` makes what counts for the metrics. Raises WorkerFailed."""
     names = Names(
         workspaces_max=settings.metrics_workspaces_max,
         departments_max=settings.metrics_departments_max,
         first=settings.metrics_workspaces.split(","),
     )
-    figures = partial(Figures, names=names, within_ms=round(settings.service_level_s * 1000))
+    counting = partial(figures, names=names, within_ms=round(settings.service_level_s * 1000))
     await run_worker(
         settings=settings,
         inputs=(EVENTS,),
         changelog=ROUTER_STATE,
-        factory=partial(RouterProcessor, figures=figures),
+        factory=partial(RouterProcessor, figures=counting),
         stop=stop,
         ticks=TickSettings(topic=EVENTS, interval_ms=settings.tick_interval_ms, source=SOURCE),
         observe=Observer(),

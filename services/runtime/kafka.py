@@ -16,6 +16,7 @@ from services.runtime.broker import ChangelogPage, Delivery, Offsets, Row
 from services.runtime.failures import TaskCorrupted, TaskMigrated, WorkerFailed
 from services.runtime.kafka_client import Producer
 from services.runtime.logs import explain, log
+from services.runtime.ports import InputRecord
 from services.runtime.settings import RuntimeSettings
 from services.runtime.wall_clock import now_ms
 
@@ -52,6 +53,19 @@ _TOO_LARGE = (
 )
 
 _log = log(__name__)
+
+
+def record_of(record: Any) -> InputRecord:
+    """A record of the client as ours."""
+    return InputRecord(
+        record.topic,
+        record.partition,
+        record.offset,
+        record.timestamp,
+        record.key,
+        record.value,
+        record.headers,
+    )
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -16,11 +16,10 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from services.runtime.broker import Batch, Offsets
 from services.runtime.failures import TaskCorrupted, TaskMigrated, WorkerFailed
 from services.runtime.inbox import Inbox
-from services.runtime.kafka import RETRY_BACKOFF_MS, bounded, close_or_fail
+from services.runtime.kafka import RETRY_BACKOFF_MS, bounded, close_or_fail, record_of
 from services.runtime.logs import explain, log, reason_of
 from services.runtime.metrics import Metrics
 from services.runtime.partition_count import commits_of, missing
-from services.runtime.ports import InputRecord
 from services.runtime.settings import RuntimeSettings
 
 FETCH_WAIT_MS = 200
@@ -233,21 +232,7 @@ class KafkaGroup:
         inputs = self._inputs.get(at.partition)
         if inputs is None or not inputs.inbox.is_open:
             return
-        inputs.inbox.put(
-            at.topic,
-            [
-                InputRecord(
-                    record.topic,
-                    record.partition,
-                    record.offset,
-                    record.timestamp,
-                    record.key,
-                    record.value,
-                    record.headers,
-                )
-                for record in records
-            ],
-        )
+        inputs.inbox.put(at.topic, [record_of(record) for record in records])
         if inputs.inbox.full:
             self._paused.add(at.partition)
             self._consumer.pause(*self._tps(at.partition))

@@ -59,8 +59,11 @@ class Spread:
     definition: Definition
     counts: dict[Labels, list[int]] = field(default_factory=dict)
     sums_s: dict[Labels, float] = field(default_factory=dict)
+    bounds_ms: tuple[int, ...] = ()
+    """What whole milliseconds are compared with: an age is within 2.5 ms if it is within 2."""
 
     def __post_init__(self) -> None:
+        self.bounds_ms = tuple(int(bound_s * 1000) for bound_s in self.definition.buckets)
         if not self.definition.labels:
             self._counts_of(())  # it is there before anything is measured
 
@@ -83,8 +86,8 @@ class Spread:
         past = bisect_right(at_ms, now_ms)  # what is of the future has the age 0
         self.sums_s[()] += (past * now_ms - sum(at_ms[:past])) / 1000
         older = len(at_ms)
-        for index, bound_s in enumerate(self.definition.buckets):
-            before = bisect_left(at_ms, now_ms - bound_s * 1000, 0, older)
+        for index, bound_ms in enumerate(self.bounds_ms):
+            before = bisect_left(at_ms, now_ms - bound_ms, 0, older)
             counts[index] += older - before
             older = before
         counts[-1] += older

@@ -62,6 +62,7 @@ class Runner:
     ) -> None:
         self._context = context
         self._settings = settings
+        self._inputs = inputs
         self._changelog = changelog
         self._factory = factory
         # Time stands still while what lies in other partitions can't be read.
@@ -144,7 +145,7 @@ class Runner:
             ),
             dead_letters=self._dead_letters,
             metrics=self._context.metrics,
-            throughput=Throughput(partition, self._context.metrics),
+            throughput=Throughput(partition, self._context.metrics, self._inputs),
             observe=self._observe,
         )
 

@@ -17,20 +17,22 @@ _TOPIC, _TIMESTAMP = attrgetter("topic"), attrgetter("timestamp_ms")
 class Throughput:
     """The throughput of one partition."""
 
-    def __init__(self, partition: int, metrics: Metrics) -> None:
+    def __init__(self, partition: int, metrics: Metrics, topics: Sequence[str]) -> None:
+        """`topics`: those that are read."""
         self._partition = str(partition)
+        self._only = topics[0] if len(topics) == 1 else None
         self._batches, self._transactions = (
             metrics.spread("batch_seconds"),
             metrics.spread("transaction_seconds"),
         )
         self._latencies = metrics.spread("decision_latency_seconds")
         self._came_in, self._went_out = metrics.tallies["records_in"], metrics.tallies["records_out"]
-        self._topics: Counter[str] = Counter()
+        self._topics: Mapping[str, int] = {}
         self._appended_ms: list[int] = []
 
     def read(self, records: Sequence[InputRecord]) -> None:
         """Looks at a batch before it is decided."""
-        self._topics = Counter(map(_TOPIC, records))
+        self._topics = Counter(map(_TOPIC, records)) if self._only is None else {self._only: len(records)}
         self._appended_ms = list(map(_TIMESTAMP, records))
 
     def stands(

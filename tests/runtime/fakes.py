@@ -291,7 +291,7 @@ class Stage:
             limits=self.limits,
             dead_letters=DeadLetterLimit(self.dead_letters_max),
             metrics=self.metrics,
-            throughput=Throughput(PARTITION, self.metrics),
+            throughput=Throughput(PARTITION, self.metrics, self.topics),
             observe=observe,
         )
 

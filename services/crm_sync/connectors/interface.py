@@ -16,6 +16,7 @@ from services.crm_sync.connectors.records import (
     Declaration,
     Field,
     Found,
+    Limits,
     NewActivity,
     NewLead,
     NewNote,
@@ -34,6 +35,12 @@ LOGIN_REFUSED = "login_refused"
 """The code of `Unavailable` where the CRM does not take the login: what comes meanwhile waits until somebody has put it right."""
 SETUP_NEEDED = "setup_needed"
 """The code of `Unavailable` where the account lacks a field that the connector needs, and it can't make it: as with a login."""
+
+
+def check_size(size: int, limits: Limits) -> None:
+    """Raises Refused where a text is larger than the connector declares; `size` is in the unit it declares."""
+    if size > limits.body_max:
+        raise Refused(TEXT_TOO_LONG)
 
 
 class OutcomeUnknown(Transient):

@@ -12,7 +12,7 @@ from typing import Any, cast
 from pydantic import BaseModel, SecretStr, TypeAdapter
 
 from schemas.outcomes import CrmRecord
-from services.crm_sync.connectors.interface import SETUP_NEEDED, TEXT_TOO_LONG, Connector
+from services.crm_sync.connectors.interface import SETUP_NEEDED, Connector, check_size
 from services.crm_sync.connectors.records import Declaration, Found, NewTicket
 from services.crm_sync.connectors.rich_text import as_html
 from services.crm_sync.connectors.vendor.logins import Kept
@@ -190,8 +190,7 @@ class _WithDesk:
         return self._declared
 
     async def create_ticket(self, ticket: NewTicket, *, marker: str, workspace_id: str) -> Found:
-        if len(as_html(ticket.text)) > self._declared.limits.body_max:
-            raise Refused(TEXT_TOO_LONG)
+        check_size(len(as_html(ticket.text)), self._declared.limits)
         return await self._desk.create(ticket, marker=marker, workspace_id=workspace_id)
 
     async def find_marker(

@@ -18,8 +18,8 @@ from services.local.errors import LocalError
 from services.local.export import is_tick
 from services.local.standing.look import EXACTLY_ONCE, READ, ROUTER
 from services.local.topic_log import no_kafka, reached, start
+from services.runtime.kafka import record_of
 from services.runtime.partition_count import counts_of
-from services.runtime.ports import InputRecord
 
 LEAVE_LIMIT_S = 30.0
 """A static member that has stopped stays in its group for a session time-out, 6 s by default."""
@@ -182,17 +182,4 @@ def committed_reader(bootstrap: str, **more: Any) -> AIOKafkaConsumer:
         auto_offset_reset="earliest",
         isolation_level="read_committed",
         **more,
-    )
-
-
-def record_of(record: Any) -> InputRecord:
-    """Return a client's record as ours."""
-    return InputRecord(
-        record.topic,
-        record.partition,
-        record.offset,
-        record.timestamp,
-        record.key,
-        record.value,
-        tuple(record.headers),
     )

@@ -24,7 +24,7 @@ from services.crm_sync.connectors.embedded.database import (
 from services.crm_sync.connectors.embedded.people import NAME_CHARS_MAX, EmbeddedPeople
 from services.crm_sync.connectors.embedded.tables import ActivityRow, PersonRow, StaffRow, TicketRow
 from services.crm_sync.connectors.embedded.views import ITEMS_MAX, EmbeddedViews
-from services.crm_sync.connectors.interface import RECORD_GONE, TEXT_TOO_LONG
+from services.crm_sync.connectors.interface import RECORD_GONE, check_size
 from services.crm_sync.connectors.records import (
     Card,
     CardKind,
@@ -163,7 +163,7 @@ class EmbeddedCrm(EmbeddedPeople, EmbeddedViews):
             link=ticket.link,
             created_at=ticket.created_at,
         )
-        _check_length(row.text)
+        check_size(len(row.text), DECLARED.limits)
         async with self.writing() as session:
             found = await _marked(session, TicketRow, marker, workspace_id=workspace_id)
             if found is not None:
@@ -202,7 +202,7 @@ class EmbeddedCrm(EmbeddedPeople, EmbeddedViews):
             return Card(_record(person), sections, owner_of(person))
 
     async def _entered(self, row: ActivityRow, *, to: CrmRecord) -> Found:
-        _check_length(row.text)
+        check_size(len(row.text), DECLARED.limits)
         async with self.writing() as session:
             found = await _marked(session, ActivityRow, row.marker, workspace_id=row.workspace_id)
             if found is not None:
@@ -259,8 +259,3 @@ def _record(row: Marked) -> CrmRecord:
 
 def _staff(one: Staff) -> StaffRow:
     return StaffRow(agent_id=one.id, name=one.name, team=one.team, group=one.group)
-
-
-def _check_length(text: str) -> None:
-    if len(text) > BODY_CHARS_MAX:
-        raise Refused(TEXT_TOO_LONG)

@@ -52,7 +52,7 @@ from services.crm_sync.connectors.hubspot.setup import (
     TYPE,
     prepare,
 )
-from services.crm_sync.connectors.interface import RECORD_GONE, SETUP_NEEDED, TEXT_TOO_LONG, Undeclared
+from services.crm_sync.connectors.interface import RECORD_GONE, SETUP_NEEDED, Undeclared, check_size
 from services.crm_sync.connectors.records import (
     Card,
     CardKind,
@@ -174,7 +174,7 @@ class HubspotCrm(Undeclared):
         self, activity: NewActivity, *, to: CrmRecord, marker: str, workspace_id: str
     ) -> Found:
         """Add a conversation to a timeline as a note, at its end."""
-        _check(activity.text)
+        check_size(len(as_html(activity.text)), DECLARED.limits)
         desk = self._desks.of(workspace_id)
         properties = {
             "hs_timestamp": activity.ended_at,
@@ -186,7 +186,7 @@ class HubspotCrm(Undeclared):
 
     async def add_note(self, note: NewNote, *, to: CrmRecord, marker: str, workspace_id: str) -> Found:
         """Add an agent's note to a timeline; the owner of the record comes back, who is told by others."""
-        _check(note.text)
+        check_size(len(as_html(note.text)), DECLARED.limits)
         desk = self._desks.of(workspace_id)
         standing = await standing_of(desk, to, properties=("hubspot_owner_id",))
         properties = {
@@ -200,7 +200,7 @@ class HubspotCrm(Undeclared):
 
     async def create_ticket(self, ticket: NewTicket, *, marker: str, workspace_id: str) -> Found:
         """Create a ticket, tied to the person if they are still there."""
-        _check(ticket.text)
+        check_size(len(as_html(ticket.text)), DECLARED.limits)
         desk = self._desks.of(workspace_id)
         properties = {
             "subject": ticket.title,
@@ -322,8 +322,3 @@ async def _owner_of_marked(desk: Desk, kind: str, found: Record) -> CrmOwner | N
             person = await desk.get(of, record_id, properties=("hubspot_owner_id",))
             return None if person is None else await owner_of(desk, person)
     return None
-
-
-def _check(text: str) -> None:
-    if len(as_html(text)) > DECLARED.limits.body_max:
-        raise Refused(TEXT_TOO_LONG)

@@ -17,7 +17,7 @@ from time import monotonic
 from schemas.events import Layouts
 from schemas.outcomes import CrmOwner, CrmRecord
 from services.crm_sync.addresses import spellings
-from services.crm_sync.connectors.interface import RECORD_GONE, TEXT_TOO_LONG, Undeclared
+from services.crm_sync.connectors.interface import RECORD_GONE, Undeclared, check_size
 from services.crm_sync.connectors.records import (
     Card,
     CardKind,
@@ -258,8 +258,7 @@ class SalesforceCrm(Undeclared):
         self, org: Org, fields: Mapping[str, str], *, to: CrmRecord, marker: str, workspace_id: str
     ) -> Found:
         """Make a task on a record, or on the one it was merged into."""
-        if len(fields["Description"]) > DECLARED.limits.body_max:
-            raise Refused(TEXT_TOO_LONG)
+        check_size(len(fields["Description"]), DECLARED.limits)
         place = "WhatId" if to.type == "deal" else "WhoId"
         marked = dict(fields) | {"Status": org.account.task_status, org.account.marker_field: marker}
         try:

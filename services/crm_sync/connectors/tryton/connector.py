@@ -19,7 +19,7 @@ import phonenumbers
 from schemas.events import Layouts
 from schemas.outcomes import CrmOwner, CrmRecord
 from services.crm_sync.addresses import email_key, spellings
-from services.crm_sync.connectors.interface import RECORD_GONE, TEXT_TOO_LONG, Undeclared
+from services.crm_sync.connectors.interface import RECORD_GONE, Undeclared, check_size
 from services.crm_sync.connectors.records import (
     Card,
     CardKind,
@@ -167,16 +167,14 @@ class TrytonCrm(Undeclared):
         self, activity: NewActivity, *, to: CrmRecord, marker: str, workspace_id: str
     ) -> Found:
         """Add a note to an opportunity or a party."""
-        if len(activity.text) > DECLARED.limits.body_max:
-            raise Refused(TEXT_TOO_LONG)
+        check_size(len(activity.text), DECLARED.limits)
         to = await self._standing(to, workspace_id=workspace_id)
         message = f"{activity.title}\n\n{activity.text}\n{_last_line('chat', marker)}"
         return await self._add(message, to=to, owner=None, workspace_id=workspace_id)
 
     async def add_note(self, note: NewNote, *, to: CrmRecord, marker: str, workspace_id: str) -> Found:
         """Add an agent's note to an opportunity or a party; its owner comes back, who is told by others."""
-        if len(note.text) > DECLARED.limits.body_max:
-            raise Refused(TEXT_TOO_LONG)
+        check_size(len(note.text), DECLARED.limits)
         to = await self._standing(to, workspace_id=workspace_id)
         owner = await self._owner(to, workspace_id=workspace_id)
         message = f"{note.text}\n— {note.author.name}\n{_last_line('note', marker)}"

@@ -17,7 +17,7 @@ from typing import Any
 from schemas.events import Layouts
 from schemas.outcomes import CrmOwner, CrmRecord
 from services.crm_sync.addresses import email_key, spellings
-from services.crm_sync.connectors.interface import RECORD_GONE, TEXT_TOO_LONG, Undeclared
+from services.crm_sync.connectors.interface import RECORD_GONE, Undeclared, check_size
 from services.crm_sync.connectors.records import (
     Card,
     CardKind,
@@ -149,15 +149,13 @@ class SellCrm(Undeclared):
         self, activity: NewActivity, *, to: CrmRecord, marker: str, workspace_id: str
     ) -> Found:
         """Add a note to a lead, a deal or a contact."""
-        if len(activity.text) > DECLARED.limits.body_max:
-            raise Refused(TEXT_TOO_LONG)
+        check_size(len(activity.text), DECLARED.limits)
         content = f"{activity.title}\n\n{activity.text}\n[{activity.type} {marker}]"
         return await self._add(content, to=to, workspace_id=workspace_id)
 
     async def add_note(self, note: NewNote, *, to: CrmRecord, marker: str, workspace_id: str) -> Found:
         """Add an agent's note; the owner of its record comes back, who is told by others."""
-        if len(note.text) > DECLARED.limits.body_max:
-            raise Refused(TEXT_TOO_LONG)
+        check_size(len(note.text), DECLARED.limits)
         about = await self._sells.of(workspace_id).one(_path(to), RECORD)
         owner = await full_owner(about.owner_id, self._lists[workspace_id])
         content = f"{note.text}\n— {note.author.name}\n[note {marker}]"

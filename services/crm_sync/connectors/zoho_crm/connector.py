@@ -18,7 +18,7 @@ from time import monotonic
 from schemas.events import Layouts
 from schemas.outcomes import CrmOwner, CrmRecord
 from services.crm_sync.addresses import spellings
-from services.crm_sync.connectors.interface import RECORD_GONE, SETUP_NEEDED, TEXT_TOO_LONG, Undeclared
+from services.crm_sync.connectors.interface import RECORD_GONE, SETUP_NEEDED, Undeclared, check_size
 from services.crm_sync.connectors.records import (
     Card,
     CardKind,
@@ -172,13 +172,13 @@ class ZohoCrm(Undeclared):
         self, activity: NewActivity, *, to: CrmRecord, marker: str, workspace_id: str
     ) -> Found:
         """Add a conversation as a note."""
-        _check(activity.text)
+        check_size(len(activity.text), DECLARED.limits)
         content = f"{activity.text}\n{_last_line(activity.type, marker)}"
         return await self._add(activity.title, content, to=to, workspace_id=workspace_id)
 
     async def add_note(self, note: NewNote, *, to: CrmRecord, marker: str, workspace_id: str) -> Found:
         """Add an agent's note; the owner of its record comes back, who is told by others."""
-        _check(note.text)
+        check_size(len(note.text), DECLARED.limits)
         owner = await _owner_of(self._orgs.of(workspace_id), to)
         content = f"{note.text}\n— {note.author.name}\n{_last_line('note', marker)}"
         title = f"Note from {note.author.name}"
@@ -255,11 +255,6 @@ def _last_line(kind: str, marker: str) -> str:
 def _unmentioned(text: str) -> str:
     """Return the text, as long as it was, with nobody mentioned in it: strangers wrote it."""
     return _MENTION.sub(r"\1(", text)
-
-
-def _check(text: str) -> None:
-    if len(text) > DECLARED.limits.body_max:
-        raise Refused(TEXT_TOO_LONG)
 
 
 def _is_number(text: str) -> bool:

@@ -76,6 +76,8 @@ async def test_who_sees_the_inbox_queues_monitored_chats_and_canned_messages(
 ) -> None:
     who = of(agent_id)
     assert await ids(client, "missed", who) == missed
+    assert await ids(client, "missed?department_id=support", who) == missed & {"support-missed"}
+    assert await ids(client, "missed?department_id=sales", who) == missed - {"support-missed"}
     for chat_id in ("sales-missed", "support-missed", "sales-robot", "sales-ann"):
         response = await client.get(f"/v1/acme/missed/{chat_id}", headers=who)
         assert response.status_code == (200 if chat_id in missed else 404)

@@ -36,7 +36,10 @@ from tests.transcript.sources import drain
 
 FILTERS = {
     "department_id=support": {"support-bob", "support-sid", "support-ada", "support-missed"},
+    "department_id=sales": {"sales-ann", "sales-sue", "sales-missed", ODD},
+    "agent_id=ann": {"sales-ann", ODD},
     "agent_id=bob": {"support-bob"},
+    "agent_id=ada&department_id=support": {"support-ada"},
     "outcome=handled": ENDED - {"sales-missed", "support-missed"},
     "outcome=handled_by_bot": set(),
     "missed=true": {"sales-missed", "support-missed"},
@@ -59,9 +62,12 @@ FILTERS = {
 }
 
 
+@pytest.mark.parametrize("agent_id", SEEN)
 @pytest.mark.parametrize(("filters", "found"), FILTERS.items())
-async def test_filters(client: httpx.AsyncClient, filters: str, found: set[str]) -> None:
-    assert await ids(client, f"chats?{filters}", of("ada")) == found
+async def test_filters(client: httpx.AsyncClient, filters: str, found: set[str], agent_id: str) -> None:
+    """Each role finds what it sees of it, whichever way that is looked for."""
+    seen, _ = SEEN[agent_id]
+    assert await ids(client, f"chats?{filters}", of(agent_id)) == found & seen
 
 
 @pytest.mark.parametrize("agent_id", SEEN)

@@ -41,6 +41,7 @@ OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 TEXT_CHARS_MAX = 200
 RARE_MAX = 5_000
 """A tag or text that so few chats have is looked up first; the chats of any other are found while going through the list."""
+_ANY = true()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,20 +148,25 @@ async def fitting(reader: Reader, asked: Filters, *, whispers: bool) -> Conditio
 
 def _sources(reader: Reader, asked: ChatsAsked, few: Conditions, fits: Conditions) -> list[Source]:
     """What the reader sees, as queries that each have an index in the list's order, or give few chats; they may overlap."""
-    caller, c = reader.caller, tables.chats.c
+    caller, agent_id, c, a = reader.caller, asked.agent_id, tables.chats.c, tables.chat_agents.c
     seen = visibility.ended_chats(caller)
     if few:
-        had_by = [] if asked.agent_id is None else [visibility.had_by(asked.agent_id)]
+        had_by = [] if agent_id is None else [visibility.had_by(agent_id)]
         return [_of_few(reader, *few, *had_by, seen, *fits)]
-    if asked.agent_id is not None:
-        return [_had_by(reader, asked.agent_id, seen, *fits)]
-    many = len(caller.departments) > visibility.PARTS_MAX
-    if caller.extent("chats") != "theirs" or asked.department_id is not None or many:
-        return [_every(reader, seen, *fits)]
+    departments = [each for each in caller.departments if asked.department_id in (None, each)]
+    if caller.extent("chats") != "theirs" or len(departments) > visibility.PARTS_MAX:
+        return [_every(reader, seen, *fits) if agent_id is None else _had_by(reader, agent_id, seen, *fits)]
+    given = c.chat_id.in_(visibility.given_to(caller))
+    if agent_id is None:
+        return [
+            *(_every(reader, c.department_id == each, *fits) for each in departments),
+            _of_few(reader, given, *fits),
+            _had_by(reader, caller.agent_id, *fits),
+        ]
+    parts = [*(a.department_id == each for each in departments), visibility.had_too(caller.agent_id)]
     return [
-        *(_every(reader, c.department_id == each, *fits) for each in caller.departments),
-        _of_few(reader, c.chat_id.in_(visibility.given_to(caller)), *fits),
-        _had_by(reader, caller.agent_id, *fits),
+        *(_had_by(reader, agent_id, *fits, part=part) for part in parts),
+        _of_few(reader, given, visibility.had_by(agent_id), *fits),
     ]
 
 
@@ -182,7 +188,10 @@ def _of_few(reader: Reader, *conditions: ColumnElement[bool]) -> Source:
     return Source(few, _order(ended_at_ms), apart(c.department_id), apart(c.outcome), apart(c.missed_tag))
 
 
-def _had_by(reader: Reader, agent_id: str | None, *conditions: ColumnElement[bool]) -> Source:
+def _had_by(
+    reader: Reader, agent_id: str | None, *conditions: ColumnElement[bool], part: ColumnElement[bool] = _ANY
+) -> Source:
+    """Chats in which an agent took part; `part`: a condition on that, of `tables.chat_agents`."""
     c, a = tables.chats.c, tables.chat_agents.c
     same = [a.workspace_id == c.workspace_id, a.chat_id == c.chat_id, a.revision == c.revision]
     # Of another end: its id was used again, for another chat.
@@ -192,7 +201,7 @@ def _had_by(reader: Reader, agent_id: str | None, *conditions: ColumnElement[boo
     # No JOIN: PostgreSQL expects one row of it at most, and would find all chats of the agent before the first one is given.
     missed_tag = chat.correlate(tables.chat_agents).scalar_subquery()
     had = select(a.ended_at_ms, a.chat_id, a.revision).where(
-        a.workspace_id == reader.workspace_id, a.agent_id == agent_id, missed_tag.is_not(None)
+        a.workspace_id == reader.workspace_id, a.agent_id == agent_id, part, missed_tag.is_not(None)
     )
     order = Keyset((a.ended_at_ms, a.chat_id, a.revision), (int, str, int), descending=True)
     return Source(had, order, a.department_id, a.outcome, missed_tag)

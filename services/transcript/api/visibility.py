@@ -3,7 +3,7 @@
 The one rule: an extent this module does not know shows nothing.
 """
 
-from sqlalchemy import ColumnElement, Select, and_, exists, false, func, or_, select, true
+from sqlalchemy import ColumnElement, Select, Table, and_, exists, false, func, or_, select, true
 
 from services.transcript.api.access import WATCHED_BY, Caller, Noun
 from services.transcript.archive import standing, tables
@@ -78,27 +78,26 @@ def inbox(caller: Caller) -> ColumnElement[bool]:
 
 
 def parts_of_inbox(caller: Caller, department_id: str | None) -> list[ColumnElement[bool]]:
-    """The same in parts that each have an index, unless a department is asked for, which has one."""
+    """The same in parts that each have an index; of one department it is a single part."""
     v = tables.conversations.c
-    many = len(caller.departments) > PARTS_MAX
-    if caller.extent("missed") != "theirs" or department_id is not None or many:
+    if caller.extent("missed") != "theirs" or (department_id is None and len(caller.departments) > PARTS_MAX):
         return [inbox(caller)]
-    return [
-        *(v.department_id == each for each in caller.departments),
-        v.inbox_agent_id == caller.agent_id,
-    ]
+    if department_id in caller.departments:
+        return [true()]
+    given = v.inbox_agent_id == caller.agent_id
+    if department_id is not None:
+        return [given]
+    return [*(v.department_id == each for each in caller.departments), given]
 
 
 def had_by(agent_id: str | None) -> ColumnElement[bool]:
     """Of `tables.chats`: those in which an agent took part."""
-    c, a = tables.chats.c, tables.chat_agents.alias().c
-    return exists().where(
-        a.workspace_id == c.workspace_id,
-        a.chat_id == c.chat_id,
-        a.revision == c.revision,
-        a.ended_at_ms == c.ended_at_ms,
-        a.agent_id == agent_id,
-    )
+    return _part_of(agent_id, tables.chats).exists()
+
+
+def had_too(agent_id: str | None) -> ColumnElement[bool]:
+    """Of `tables.chat_agents`: the parts that others had in the chats of an agent."""
+    return _is_any(_part_of(agent_id, tables.chat_agents))
 
 
 def given_to(caller: Caller) -> Select[tuple[str]]:
@@ -107,19 +106,36 @@ def given_to(caller: Caller) -> Select[tuple[str]]:
     return select(v.chat_id).where(v.workspace_id == caller.workspace_id, v.inbox_agent_id == caller.agent_id)
 
 
+def _part_of(agent_id: str | None, chats: Table) -> Select[tuple[str]]:
+    """An agent's part in the chat at hand."""
+    c, a = chats.c, tables.chat_agents.alias().c
+    return select(a.agent_id).where(
+        a.workspace_id == c.workspace_id,
+        a.chat_id == c.chat_id,
+        a.revision == c.revision,
+        a.ended_at_ms == c.ended_at_ms,
+        a.agent_id == agent_id,
+    )
+
+
+def _is_any(of_chat: Select[tuple[str]]) -> ColumnElement[bool]:
+    """Whether there is one for the chat at hand. Below an OR, PostgreSQL would answer EXISTS and IN by finding those of all chats first."""
+    return of_chat.limit(1).scalar_subquery().is_not(None)
+
+
 def _theirs(caller: Caller) -> ColumnElement[bool]:
-    c = tables.chats.c
+    c, given = tables.chats.c, given_to(caller)
     return or_(
         c.department_id.in_(caller.departments),
-        had_by(caller.agent_id),
-        c.chat_id.in_(given_to(caller)),
+        _is_any(_part_of(caller.agent_id, tables.chats)),
+        _is_any(given.where(given.selected_columns.chat_id == c.chat_id)),
     )
 
 
 def _led_by_others(caller: Caller) -> ColumnElement[bool]:
     """Somebody took part whom the matrix does not let them watch."""
     c, a, g = tables.chats.c, tables.chat_agents.alias().c, standing.agents.alias().c
-    return exists().where(
+    others = select(a.agent_id).where(
         a.workspace_id == c.workspace_id,
         a.chat_id == c.chat_id,
         a.revision == c.revision,
@@ -128,6 +144,7 @@ def _led_by_others(caller: Caller) -> ColumnElement[bool]:
         g.agent_id == a.agent_id,
         g.role.not_in(WATCHED_BY[caller.role]),
     )
+    return _is_any(others)
 
 
 def _theirs_now(caller: Caller) -> ColumnElement[bool]:

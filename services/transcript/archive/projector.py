@@ -95,10 +95,8 @@ class Projector:
     async def place(self) -> None:
         """Prepares the database if need be, reads the offsets from it and goes there."""
         ends = await self._source.partitions()
-        for (
-            partition,
-            at,
-        ) in self._offsets.items():  # first: a database that refuses everything is more behind each time
+        # Before the database is asked: one that refuses everything is more behind each time.
+        for partition, at in self._offsets.items():
             self._show_lag(partition, at=at, end=ends[partition])
         await self._archive.prepare()
         self._offsets = await self._archive.offsets(list(ends))

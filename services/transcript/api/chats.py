@@ -163,9 +163,9 @@ def _sources(reader: Reader, asked: ChatsAsked, few: Conditions, fits: Condition
             _of_few(reader, given, *fits),
             _had_by(reader, caller.agent_id, *fits),
         ]
-    parts = [*(a.department_id == each for each in departments), visibility.had_too(caller.agent_id)]
     return [
-        *(_had_by(reader, agent_id, *fits, part=part) for part in parts),
+        *(_had_by(reader, agent_id, *fits, part=a.department_id == each) for each in departments),
+        _had_by_both(reader, agent_id, *fits),
         _of_few(reader, given, visibility.had_by(agent_id), *fits),
     ]
 
@@ -193,18 +193,35 @@ def _had_by(
 ) -> Source:
     """Chats in which an agent took part; `part`: a condition on that, of `tables.chat_agents`."""
     c, a = tables.chats.c, tables.chat_agents.c
-    same = [a.workspace_id == c.workspace_id, a.chat_id == c.chat_id, a.revision == c.revision]
-    # Of another end: its id was used again, for another chat.
-    chat = select(func.coalesce(c.missed_tag, "")).where(
-        *same, a.ended_at_ms == apart(c.ended_at_ms), *conditions
-    )
+    chat = select(func.coalesce(c.missed_tag, "")).where(*_of_part(), *conditions)
     # No JOIN: PostgreSQL expects one row of it at most, and would find all chats of the agent before the first one is given.
     missed_tag = chat.correlate(tables.chat_agents).scalar_subquery()
     had = select(a.ended_at_ms, a.chat_id, a.revision).where(
         a.workspace_id == reader.workspace_id, a.agent_id == agent_id, part, missed_tag.is_not(None)
     )
-    order = Keyset((a.ended_at_ms, a.chat_id, a.revision), (int, str, int), descending=True)
-    return Source(had, order, a.department_id, a.outcome, missed_tag)
+    return Source(had, _order_of_parts(), a.department_id, a.outcome, missed_tag)
+
+
+def _had_by_both(reader: Reader, agent_id: str, *conditions: ColumnElement[bool]) -> Source:
+    """Chats in which an agent took part, and the reader."""
+    c, a, had_too = tables.chats.c, tables.chat_agents.c, visibility.had_too(reader.caller.agent_id)
+    both = select(a.ended_at_ms, a.chat_id, a.revision).where(
+        a.workspace_id == reader.workspace_id, a.agent_id == agent_id, had_too, *_of_part(), *conditions
+    )
+    return Source(both, _order_of_parts(), a.department_id, a.outcome, c.missed_tag)
+
+
+def _of_part() -> Conditions:
+    """The chat of an agent's part."""
+    c, a = tables.chats.c, tables.chat_agents.c
+    same = [a.workspace_id == c.workspace_id, a.chat_id == c.chat_id, a.revision == c.revision]
+    # Of another end: its id was used again, for another chat.
+    return [*same, a.ended_at_ms == apart(c.ended_at_ms)]
+
+
+def _order_of_parts() -> Keyset:
+    a = tables.chat_agents.c
+    return Keyset((a.ended_at_ms, a.chat_id, a.revision), (int, str, int), descending=True)
 
 
 def _order(ended_at_ms: ColumnElement[Any]) -> Keyset:

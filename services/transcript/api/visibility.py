@@ -96,8 +96,10 @@ def had_by(agent_id: str | None) -> ColumnElement[bool]:
 
 
 def had_too(agent_id: str | None) -> ColumnElement[bool]:
-    """Of `tables.chat_agents`: the parts that others had in the chats of an agent."""
-    return _is_any(_part_of(agent_id, tables.chat_agents))
+    """Of `tables.chat_agents`: the parts that others had in the chats of an agent, to go through both side by side."""
+    a, mine = tables.chat_agents.c, tables.chat_agents.alias().c
+    same = (mine[name] == a[name] for name in ("workspace_id", "ended_at_ms", "chat_id", "revision"))
+    return and_(*same, mine.agent_id == agent_id)
 
 
 def given_to(caller: Caller) -> Select[tuple[str]]:

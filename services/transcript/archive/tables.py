@@ -365,7 +365,7 @@ chat_agents = Table(
     Column("department_id", String(128), nullable=False),
     Column("outcome", String(32), nullable=False),
     PrimaryKeyConstraint("workspace_id", "chat_id", "revision", "agent_id", name="pk_chat_agents"),
-    Index("ix_chat_agents_agent", "workspace_id", "agent_id", "ended_at_ms"),
+    Index("ix_chat_agents_agent", "workspace_id", "agent_id", "ended_at_ms", "chat_id", "revision"),
     Index("ix_chat_agents_department", "workspace_id", "agent_id", "department_id", "ended_at_ms"),
     Index("ix_chat_agents_outcome", "workspace_id", "agent_id", "outcome", "ended_at_ms"),
 )

@@ -84,6 +84,14 @@ def test_each_document_is_what_the_api_takes(documents: list[dict[str, Any]]) ->
             kubernetes_validate.validate(document, KUBERNETES, strict=True)
 
 
+def test_everything_stands_in_the_one_namespace(documents: list[dict[str, Any]]) -> None:
+    (namespace,) = of_kind(documents, "Namespace")
+    for document in documents:
+        if document is not namespace:
+            metadata = document["metadata"]
+            assert metadata.get("namespace") == namespace["metadata"]["name"], metadata["name"]
+
+
 def test_every_pod_runs_with_the_least_it_needs(documents: list[dict[str, Any]]) -> None:
     for name, pod, _labels in pods(documents):
         assert pod["automountServiceAccountToken"] is False, name

@@ -109,7 +109,7 @@ check: $(INSTALLED) $(NODE)/.installed ## lint, format, types, import rules, Doc
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/python -m schemas.generate --check
 	$(VENV)/bin/python -m services.local.docs --check
-	$(VENV)/bin/python -m services.local.strimzi --check
+	$(VENV)/bin/python -m services.local.manifests --check
 	$(VENV)/bin/hadolint deploy/Dockerfile
 	$(VENV)/bin/yamllint --strict --config-data '$(YAML_RULES)' deploy
 	$(VENV)/bin/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
@@ -129,10 +129,10 @@ $(PEERS)/.installed: bench/peers/requirements.txt
 	@$(UV) pip install --quiet --python $(PEERS)/bin/python --require-hashes -r bench/peers/requirements.txt \
 		&& touch $@ || echo "The peers cannot be installed; their rows will say so." >&2
 
-generate: $(INSTALLED) ## write what is generated: JSON Schemas, AsyncAPI, the README's tables, the dashboards, Strimzi's resources
+generate: $(INSTALLED) ## write what is generated: JSON Schemas, AsyncAPI, the README's tables, the dashboards, Kubernetes' resources
 	$(VENV)/bin/python -m schemas.generate
 	$(VENV)/bin/python -m services.local.docs
-	$(VENV)/bin/python -m services.local.strimzi
+	$(VENV)/bin/python -m services.local.manifests
 	$(VENV)/bin/python deploy/grafana/dashboards.py
 
 lock: $(INSTALLED) ## resolve all dependencies anew and write their sums

@@ -1,17 +1,11 @@
 """The topics and access lists as Strimzi's resources, so that on Kubernetes its operators make them and keep them.
 
-The one rule: nothing is written here twice. `python -m services.local.strimzi` writes the two files from the contract's topics and from
-`principals.py`; with `--check` it only says whether they are as they should be.
+The one rule: nothing is written here twice; all of it follows from the contract's topics and from `principals.py`.
 """
 
-import sys
-from pathlib import Path
-
-from schemas import marked
 from schemas.topics import PARTITIONS_DEFAULT, TOPICS, Topic
 from services.local.principals import PRINCIPALS, Permission, Principal
 
-FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes" / "base"
 CLUSTER = "chat"
 _HEAD = "# Generated, see make generate: {said}\n"
 _KINDS = {"topic": "topic", "group": "group", "transactional_id": "transactionalId"}
@@ -57,18 +51,3 @@ def _line(permission: Permission) -> str:
     pattern = "prefix" if permission.prefixed else "literal"
     resource = f"{{type: {_KINDS[permission.kind]}, name: {permission.name}, patternType: {pattern}}}"
     return f"{{operations: [{permission.operation.capitalize()}], resource: {resource}}}"
-
-
-def main() -> None:
-    """Run the command; with `--check`, exit 1 where a file is not what the contract gives."""
-    check = sys.argv[1:] == ["--check"]
-    if sys.argv[1:] and not check:
-        sys.exit("usage: python -m services.local.strimzi [--check]")
-    files = {"kafka-topics.yaml": topics(), "kafka-users.yaml": users()}
-    same = [marked.put(FOLDER / name, text, check=check) for name, text in files.items()]
-    if check and not all(same):
-        sys.exit(f"{FOLDER}: topics or users differ from the contract: run make generate.")
-
-
-if __name__ == "__main__":
-    main()

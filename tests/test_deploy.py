@@ -46,6 +46,15 @@ def test_each_worker_is_one_command_of_the_one_image(name: str, command: str) ->
     assert service["ports"] == [f"127.0.0.1:{port}:{port}"]
 
 
+@pytest.mark.parametrize("name", WORKERS)
+def test_each_worker_reads_the_settings_folder_and_writes_nothing_to_it(name: str) -> None:
+    within = SERVICES[name]["environment"]["CHAT_SETTINGS_FOLDER"]
+    (source,) = [
+        mount.split(":")[0] for mount in SERVICES[name]["volumes"] if mount.endswith(f":{within}:ro")
+    ]
+    assert (DEPLOY / source).is_dir(), "docker would make it, as root"
+
+
 def test_prometheus_scrapes_every_worker() -> None:
     config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
     targets = {

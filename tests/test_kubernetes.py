@@ -137,9 +137,12 @@ def test_every_worker_is_its_command_with_its_port_probes_and_known_settings(
         assert paths == ["/healthz", "/healthz", "/readyz"]
         grace_s = settings.model_fields["grace_s"].default
         assert running[name]["terminationGracePeriodSeconds"] > grace_s
-        (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "secrets"]
-        assert mount["mountPath"] == str(SECRETS_FOLDER)
-        assert mount["readOnly"] is True
+        mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
+        assert mounts["secrets"]["mountPath"] == str(SECRETS_FOLDER)
+        assert mounts["settings"]["mountPath"] == own["CHAT_SETTINGS_FOLDER"]["value"]
+        assert mounts["secrets"]["readOnly"] is mounts["settings"]["readOnly"] is True
+        assert {"name": "settings", "configMap": {"name": "chat-settings"}} in running[name]["volumes"]
+        assert not shared.keys() & own.keys(), "what stands in a variable no file can change"
 
 
 def test_each_worker_comes_to_kafka_as_itself(documents: list[dict[str, Any]]) -> None:

@@ -3,6 +3,7 @@
 The one rule: a container gets what deploy/ gives it and nothing more.
 """
 
+import json
 import secrets
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -33,7 +35,12 @@ pytestmark = [pytest.mark.kafka, pytest.mark.ops, pytest.mark.timeout(2 * BUILD_
 
 USER = 10001
 COMMANDS = ("chat-router", "chat-notifier", "chat-transcript", "chat-crm-sync")
-SETTINGS = {"CHAT_PUBLIC_URL": "https://chats.example.com", "CHAT_ARCHIVE_URL": "sqlite:////data/archive.db"}
+SETTINGS_FOLDER = "/etc/chat-routing"
+SETTINGS = {
+    "CHAT_SETTINGS_FOLDER": SETTINGS_FOLDER,
+    "CHAT_PUBLIC_URL": "https://chats.example.com",
+    "CHAT_ARCHIVE_URL": "sqlite:////data/archive.db",
+}
 SECRETS = {name: secrets.token_urlsafe(32) for name in ("chat_link_secret", "chat_api_secret")}
 POLL_S = 0.2
 
@@ -88,15 +95,14 @@ def started(podman: Engine, command: str, bootstrap: str, folder: Path) -> Itera
         "CHAT_INSTANCE_ID": f"{command}-1",
         **SETTINGS,
     }
-    data, hidden = folder / "data", folder / "secrets"
-    for path in (data, hidden):
+    data, hidden, changing = folder / "data", folder / "secrets", folder / "settings"
+    for path in (data, hidden, changing):
         path.mkdir()
     data.chmod(0o777)
     for name, value in SECRETS.items():
         (hidden / name).write_text(value, encoding="ascii")
-    with podman.worker(
-        command, command, environment=given, mounts={data: "/data:rw", hidden: f"{SECRETS_FOLDER}:ro"}
-    ):
+    mounts = {data: "/data:rw", hidden: f"{SECRETS_FOLDER}:ro", changing: f"{SETTINGS_FOLDER}:ro"}
+    with podman.worker(command, command, environment=given, mounts=mounts):
         await_ready(podman, command, port)
         yield port
 
@@ -112,6 +118,18 @@ def await_ready(podman: Engine, name: str, port: int) -> None:
         state = podman.inspect(name)["State"]
         assert state["Running"], podman("logs", name).stderr
         assert time.monotonic() < deadline_s, podman("logs", name).stderr
+        time.sleep(POLL_S)
+
+
+def await_told(podman: Engine, name: str, event: str) -> Mapping[str, Any]:
+    """What the log of a worker says, once it does."""
+    deadline_s = time.monotonic() + LIMIT_S
+    while True:
+        logs = podman("logs", name)
+        for line in (logs.stdout + logs.stderr).splitlines():
+            if f'"{event}"' in line:
+                return dict(json.loads(line))
+        assert time.monotonic() < deadline_s, logs
         time.sleep(POLL_S)
 
 
@@ -142,6 +160,16 @@ def test_each_worker_gets_ready_without_rights_and_ends_when_told(
         told = logs.stdout + logs.stderr
         assert "Traceback" not in told
         assert not [name for name, value in SECRETS.items() if value in told]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_its_first_process_takes_new_settings_when_it_is_told_from_within(
+    podman: Engine, kafka: str, command: str, tmp_path: Path
+) -> None:
+    with started(podman, command, kafka, tmp_path):
+        (tmp_path / "settings" / "chat_log_level").write_text("WARNING", encoding="ascii")
+        podman("exec", command, "sh", "-c", "kill -HUP 1")
+        assert await_told(podman, command, "settings_reloaded")["changed"] == ["CHAT_LOG_LEVEL"]
 
 
 def test_a_frontend_has_a_chat_with_it(podman: Engine, kafka: str, tmp_path: Path) -> None:

@@ -160,6 +160,13 @@ def test_variables_win_over_files_and_a_folder_that_is_not_there_is_told(
     assert (Settings().limit, Settings().log_level) == (3, "ERROR")
 
 
+def test_files_may_be_called_like_variables_and_there_may_be_none(mounted: Mounted) -> None:
+    mounted.put()
+    assert Settings().limit == 1
+    mounted.put(CHAT_LIMIT="7")
+    assert Settings().limit == 7
+
+
 @pytest.mark.kafka
 async def test_a_worker_takes_new_settings_and_loses_nothing(kafka: str, tmp_path: Path) -> None:
     of: Scene = await scene(kafka)

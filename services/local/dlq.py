@@ -10,8 +10,11 @@ if, and only if, its mark stands; and a mark outlives its letter, which retentio
   transaction (a worker's, with dead letters of its own) may hold below marks that are committed.
 - A mark names the offset of the *refused record*: two workers that refused the same record, or one that wrote its letter
   twice, put it back once.
+- A mark stands in its letter's partition, also where the record goes to another one: partitions were added since, and its
+  workspace has moved there.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
@@ -21,8 +24,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from schemas.topics import TOPICS, dead_letters
 from services.local.errors import LocalError
+from services.local.partitions import present_partition
 from services.local.topic_log import partitions_of, reached, start
-from services.runtime.broker import Delivery, Row, Writer
+from services.runtime.broker import Delivery, Row
 from services.runtime.deadletter import Letter, marked_offset, put_back, read_letter
 from services.runtime.failures import TaskCorrupted, TaskMigrated, WorkerFailed
 from services.runtime.kafka import KafkaWriter, record_of
@@ -40,7 +44,7 @@ _EMPTY_FETCHES_MAX = 450
 _PARTITION_BYTES_MAX = 8 * 1024 * 1024
 DEAD_LETTER_TOPICS = tuple(topic.name for topic in TOPICS if topic.name.endswith(dead_letters("")))
 
-Writers: TypeAlias = Callable[[int], Writer]
+Writers: TypeAlias = Callable[[int], KafkaWriter]
 """Makes the transactional writer of a partition number."""
 
 
@@ -91,11 +95,15 @@ class DeadLetterLog:
         self._wanted = wanted
         self._reader: Any = None
         self._ends: Any = None
+        self._counts: Counter[str] = Counter()
+        self._opened: dict[TopicPartition, int] = {}
+        """Where each partition ended when it was opened: what is put back and refused again is for another run."""
         self.places: list[TopicPartition] = []
         """The partitions to be read, by partition number first: one number's topics share a writer."""
 
     async def __aenter__(self) -> Self:
         found = await partitions_of(self._bootstrap, self._wanted.topics)
+        self._counts.update(at.topic for at in found)
         kept = [at for at in found if self._wanted.partition in (None, at.partition)]
         if not kept:
             raise LocalError(
@@ -113,6 +121,7 @@ class DeadLetterLog:
         self._ends = AIOKafkaConsumer(**reached(self._bootstrap).client(), enable_auto_commit=False)
         await start(self._ends, self._bootstrap)
         try:
+            self._opened = await self._ends.end_offsets(self.places)
             await start(self._reader, self._bootstrap)
         except BaseException:
             await self._ends.stop()
@@ -126,7 +135,7 @@ class DeadLetterLog:
         await self._reader.stop()
 
     async def filed(self, at: TopicPartition) -> AsyncIterator[Filed]:
-        """Give the letters of a partition that are meant, oldest first. It is read twice, since marks stand behind letters."""
+        """Give the letters of a partition that are meant and stood there first, oldest first. It is read twice, since marks stand behind letters."""
         begin = (await self._ends.beginning_offsets([at]))[at]
         end = (await self._ends.end_offsets([at]))[at]
         redriven = {
@@ -134,10 +143,16 @@ class DeadLetterLog:
             async for record in self._records(at, begin, end)
             if (offset := marked_offset(record)) is not None
         }
-        async for record in self._records(at, begin, end):
+        async for record in self._records(at, begin, self._opened[at]):
             letter = read_letter(record)
             if letter is not None and self._wanted.takes(letter):
                 yield Filed(letter, letter.offset in redriven)
+
+    def home(self, letter: Letter) -> TopicPartition:
+        """Return where its record goes back to; its topic has as many partitions as the dead-letter topic."""
+        at = letter.record
+        number = present_partition(at.key, at.partition, partitions=self._counts[at.topic])
+        return TopicPartition(letter.topic, number)
 
     async def _records(self, at: TopicPartition, begin: int, end: int) -> AsyncIterator[InputRecord]:
         self._reader.assign([at])
@@ -183,14 +198,14 @@ async def redrive(log: DeadLetterLog, *, writers: Writers, limit: int) -> AsyncI
 
 
 async def _redrive_number(
-    log: DeadLetterLog, number: int, *, writer: Writer, limit: int
+    log: DeadLetterLog, number: int, *, writer: KafkaWriter, limit: int
 ) -> AsyncIterator[list[Letter]]:
     try:
         await writer.start()  # before the marks are read: from here on nobody else can set one
         for at in log.places:
             if at.partition == number and limit > 0:
                 async for letters in _batches(log.filed(at), limit=limit):
-                    await _write(writer, letters)
+                    await _write(writer, letters, home=log.home)
                     limit -= len(letters)
                     yield letters
     finally:
@@ -226,17 +241,19 @@ async def _batches(filed: AsyncIterator[Filed], *, limit: int) -> AsyncIterator[
         yield batch
 
 
-async def _write(writer: Writer, letters: Iterable[Letter]) -> None:
+async def _write(
+    writer: KafkaWriter, letters: Iterable[Letter], *, home: Callable[[Letter], TopicPartition]
+) -> None:
     """One transaction: the records and their marks. Every delivery is awaited: a commit does not fail when a batch did."""
-    rows: dict[str, list[Row]] = {}
+    rows: dict[TopicPartition, list[Row]] = {}
     for letter in letters:
         record, mark = put_back(letter)
-        rows.setdefault(letter.topic, []).append(record)
-        rows.setdefault(letter.record.topic, []).append(mark)
+        rows.setdefault(home(letter), []).append(record)
+        rows.setdefault(TopicPartition(letter.record.topic, letter.record.partition), []).append(mark)
     await writer.begin()
     deliveries: list[Delivery] = []
-    for topic, of_topic in rows.items():
-        deliveries.extend(await writer.send(topic, of_topic))
+    for at, of_place in rows.items():
+        deliveries.extend(await writer.send_to(at, of_place))
     for delivery in deliveries:
         await delivery
     await writer.commit()

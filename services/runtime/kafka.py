@@ -199,21 +199,25 @@ class KafkaWriter:
 
     async def send(self, topic: str, rows: Sequence[Row]) -> Sequence[Delivery]:
         """Hands rows over, in as many batches as they need."""
+        return await self.send_to(TopicPartition(topic, self._partition), rows)
+
+    async def send_to(self, at: TopicPartition, rows: Sequence[Row]) -> Sequence[Delivery]:
+        """Hands rows over for any partition, in as many batches as they need."""
         sent: list[Delivery] = []
         batch = self._producer.create_batch()
         for row in rows:
             if not _append(batch, row):
-                sent.append(await self._send_batch(topic, batch))
+                sent.append(await self._send_batch(at, batch))
                 batch = self._producer.create_batch()
                 taken = _append(batch, row)
                 assert taken, "an empty batch takes a record of any size"
-        sent.append(await self._send_batch(topic, batch))
+        sent.append(await self._send_batch(at, batch))
         return sent
 
-    async def _send_batch(self, topic: str, batch: Any) -> Delivery:
-        doing = f"writing to {topic}/{self._partition}"
+    async def _send_batch(self, at: TopicPartition, batch: Any) -> Delivery:
+        doing = f"writing to {at.topic}/{at.partition}"
         future = await self._bounded(
-            self._producer.send_batch(batch, topic, partition=self._partition), doing
+            self._producer.send_batch(batch, at.topic, partition=at.partition), doing
         )
         return _Sent(future, limit_s=self._settings.io_limit_s, doing=f"{self._id}: {doing}")
 

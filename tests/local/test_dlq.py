@@ -26,7 +26,7 @@ from services.local.dlq import (
 )
 from services.local.errors import LocalError
 from services.local.letter_views import detail, printable, summary
-from services.runtime.broker import Writer
+from services.local.topics import ensure_topics
 from services.runtime.deadletter import ORIGIN, Letter, dead_letter
 from services.runtime.kafka import KafkaWriter
 from services.runtime.ports import InputRecord
@@ -156,17 +156,19 @@ async def of(kafka: str) -> Scene:
     return await scene(kafka)
 
 
-async def refuse(of: Scene, values: list[bytes], *, partition: int = 1, twice: bool = False) -> None:
+async def refuse(
+    of: Scene, values: list[bytes], *, partition: int = 1, twice: bool = False, key: bytes = b"acme"
+) -> None:
     """Write letters as a worker does, about records that stood at offsets 100, 101 and so on."""
     async with AIOKafkaProducer(bootstrap_servers=of.bootstrap) as producer:
         for number, value in enumerate(values):
-            record = InputRecord(of.inputs[0], partition, 100 + number, 0, b"acme", value, OWN)
+            record = InputRecord(of.inputs[0], partition, 100 + number, 0, key, value, OWN)
             topic, row = dead_letter(record, Poison(f"reason {number % 2}"))
             for _ in range(2 if twice else 1):
                 await producer.send_and_wait(topic, row.value, row.key, partition, headers=list(row.headers))
 
 
-async def put_back(of: Scene, *, writers: Callable[[int], Writer] | None = None, **wanted: Any) -> int:
+async def put_back(of: Scene, *, writers: Callable[[int], KafkaWriter] | None = None, **wanted: Any) -> int:
     """Redrive what the filter takes, and return how many letters it was."""
     asked = Filter(topic=dead_letters(of.inputs[0]), **wanted)
     async with DeadLetterLog(of.bootstrap, asked) as log:
@@ -196,7 +198,7 @@ class Hooked(KafkaWriter):
         await super().commit()
 
 
-def hooked(of: Scene, before_commit: Callable[[], Awaitable[None]]) -> Callable[[int], Writer]:
+def hooked(of: Scene, before_commit: Callable[[], Awaitable[None]]) -> Callable[[int], KafkaWriter]:
     return lambda number: Hooked(of.bootstrap, number, before_commit)
 
 
@@ -215,6 +217,34 @@ async def test_a_letter_goes_back_as_it_was_and_once(of: Scene) -> None:
     }
     assert found[1][1].key == b"acme"
     assert found[1][1].headers == (*OWN, (ORIGIN, f"{dead_letters(of.inputs[0])}/1/0".encode()))
+
+
+@KAFKA
+async def test_a_letter_goes_where_its_workspace_is_since_partitions_were_added(of: Scene) -> None:
+    """From the one partition there was, before what was refused where it goes now; the mark stays with the letter."""
+    await refuse(of, values(2), partition=0, key=b"northwind")
+    await refuse(of, [b"later"], partition=1, key=b"northwind")
+    assert await put_back(of, partition=0, offset=1) == 1
+    assert await put_back(of) == 2
+    assert await put_back(of) == 0
+    found = await read_all(of, of.inputs[0])
+    assert {n: [record.value for record in found[n]] for n in found} == {
+        0: [],
+        1: [b"v001", b"v000", b"later"],
+        2: [],
+    }
+    assert found[1][1].headers == (*OWN, (ORIGIN, f"{dead_letters(of.inputs[0])}/0/0".encode()))
+
+
+@KAFKA
+async def test_what_is_refused_again_meanwhile_waits_for_another_run(of: Scene) -> None:
+    async def refuse_again() -> None:
+        await refuse(of, [b"again"], partition=1, key=b"northwind")
+
+    await refuse(of, [b"first"], partition=0, key=b"northwind")
+    assert await put_back(of, writers=hooked(of, refuse_again)) == 1
+    assert await back(of) == [b"first"]
+    assert await put_back(of) == 1
 
 
 @KAFKA
@@ -345,7 +375,8 @@ def run(bootstrap: str, *arguments: str) -> Result:
 
 @pytest.fixture
 def letters(kafka: str) -> Scene:
-    """Topics with two letters."""
+    """Topics with two letters, beside those of the service."""
+    asyncio.run(ensure_topics(kafka, partitions=3, replicas=1))
     made = asyncio.run(scene(kafka))
     asyncio.run(refuse(made, [b'{"type": "x.v1", "data": {"name": "[red]Hanako"}}', b"\x1b[2J"]))
     return made

@@ -107,6 +107,21 @@ def test_where_to_begin_from(layout: Layout, wanted: int, before: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("layout", "whole"),
+    [
+        (LAYOUT, True),
+        (replace(LAYOUT, made_with=UNSAID), True),
+        (replace(LAYOUT, counts={**LAYOUT.counts, EVENTS: 12}), False),
+        (replace(LAYOUT, counts=GROWN), False),
+        (replace(LAYOUT, counts=GROWN, made_with=DONE), True),
+    ],
+    ids=["as it was", "no state yet", "one topic grown", "all topics grown", "done"],
+)
+def test_whether_the_state_is_where_its_records_go(layout: Layout, *, whole: bool) -> None:
+    assert layout.is_whole is whole
+
+
+@pytest.mark.parametrize(
     ("layout", "wanted", "why"),
     [
         (LAYOUT, 8, "12, 18 or another multiple of them was expected, not 8"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.local.partitions import former_partitions, partition_of
+from services.local.partitions import former_partitions, partition_of, present_partition
 
 HASHES = {
     "21": -973932308,
@@ -35,3 +35,21 @@ def test_a_workspace_may_have_been_elsewhere_while_there_were_fewer(
     workspace_id: str, partitions: int, former: tuple[int, ...]
 ) -> None:
     assert former_partitions(workspace_id, partitions=partitions) == former
+
+
+@pytest.mark.parametrize(
+    ("key", "former", "present"),
+    [
+        (b"northwind", 1, 7),  # of 6
+        (b"northwind", 3, 7),  # of 4
+        (b"northwind", 7, 7),
+        (b"sakura", 5, 5),
+        (b"sakura", 4, 4),  # never its own: whoever put it there will look for it there
+        (None, 0, 0),
+        (b"\xff", 11, 11),
+    ],
+)
+def test_what_was_put_before_partitions_were_added_goes_where_its_workspace_is(
+    key: bytes | None, former: int, present: int
+) -> None:
+    assert present_partition(key, former, partitions=12) == present

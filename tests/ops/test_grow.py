@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import NewPartitions
+from typer.testing import CliRunner
 
 from schemas import codec
 from schemas.decisions import ChatClosed
-from schemas.topics import EVENTS, NOTICES, ROUTING, TOPICS, TRANSCRIPTS
+from schemas.topics import EVENTS, NOTICES, ROUTING, TOPICS, TRANSCRIPTS, dead_letters
 from services.local import sample_day
 from services.local.arrivals import built_in_curve
+from services.local.cli import app
 from services.local.errors import LocalError
 from services.local.growing import layout as layouts
 from services.local.growing.layout import Layout, administering
@@ -28,12 +30,14 @@ from services.local.partitions import partition_of
 from services.local.play import play
 from services.local.ports import LOOPBACK, free_ports
 from services.local.progress import silent
+from services.local.publishing import Publisher
 from services.local.settings import LocalSettings
 from services.local.supervisor import Supervisor, Worker
 from services.local.topic_log import TopicLog
 from services.local.topics import ensure_topics
 from services.router.processor import RouterProcessor
 from services.runtime.broker import Row
+from services.runtime.deadletter import ORIGIN
 from services.runtime.links import links
 from services.runtime.ports import InputRecord
 from services.transcript.processor import TranscriptProcessor
@@ -47,6 +51,8 @@ MODULES = {ROUTER: "services.router.worker", TRANSCRIPT: "services.transcript.wo
 READ = (EVENTS, ROUTING, NOTICES, TRANSCRIPTS)
 LINKS = {"base_url": "http://pages.example", "secret": "no secret, since nobody opens these links"}
 LIMIT_S = 120.0
+POISONED, FROM, TO = "globex", 1, 7
+"""A workspace whose one record can't be read, and its partitions."""
 FIRST_PART_S = 9.0
 """Of a day of 15 s: in its middle many chats wait, ring and go on."""
 STEPS = ("Nobody runs", "All topics have", "The new partitions' offsets", "The state is written")
@@ -102,6 +108,27 @@ async def act(bootstrap: str, *, seed: int, limit_s: float | None) -> None:
             await play(day, bootstrap=bootstrap)
     except TimeoutError:
         assert limit_s is not None
+
+
+async def publish_poison(bootstrap: str) -> None:
+    async with Publisher(bootstrap) as publisher:
+        await publisher.send(POISONED.encode(), b"{poison")
+
+
+def redrive(bootstrap: str) -> str:
+    command = ["dlq", "redrive", "--workspace", POISONED, "--bootstrap", bootstrap]
+    return CliRunner().invoke(app, command, catch_exceptions=False, standalone_mode=False).stdout
+
+
+async def letters(bootstrap: str) -> list[tuple[int, bytes | None]]:
+    """The partition of each of its dead letters, and which one it was before."""
+    async with TopicLog(bootstrap, [dead_letters(EVENTS)]) as log:
+        await log.catch_up()
+    return [
+        (record.partition, dict(record.headers).get(ORIGIN))
+        for record in log.all_of(dead_letters(EVENTS))
+        if record.key == POISONED.encode() and record.value is not None
+    ]
 
 
 async def layout_of(bootstrap: str) -> Layout:
@@ -208,6 +235,7 @@ def test_partitions_are_added_in_the_middle_of_a_day(tmp_path: Path) -> None:
         asyncio.run(ensure_topics(at, partitions=BEFORE))
         workers = Workers(at, tmp_path)
         with workers.running() as supervisor:
+            asyncio.run(publish_poison(at))
             asyncio.run(act(at, seed=1, limit_s=FIRST_PART_S))
             bring_to_rest(at, supervisor, count=BEFORE)
         plan = asyncio.run(planned(at, wanted=AFTER))
@@ -220,6 +248,8 @@ def test_partitions_are_added_in_the_middle_of_a_day(tmp_path: Path) -> None:
 
         for step in STEPS:
             kill_after(at, step)
+        with pytest.raises(LocalError, match="Finish `chat-routing grow` first"):
+            redrive(at)
         assert "made with 6 partitions, and chat.events.v1 has 12" in refused(
             workers, tmp_path / "logs" / f"{ROUTER}.log"
         )
@@ -243,8 +273,11 @@ def test_partitions_are_added_in_the_middle_of_a_day(tmp_path: Path) -> None:
         assert again.stdout == "There is nothing to do: there are 12 partitions.\n"
 
         with workers.running() as supervisor:
+            assert redrive(at) == "Put back: 1.\n"
             asyncio.run(act(at, seed=2, limit_s=None))
             bring_to_rest(at, supervisor, count=AFTER)
+        origin = f"{dead_letters(EVENTS)}/{FROM}/0".encode()
+        assert asyncio.run(letters(at)) == [(FROM, None), (TO, origin)], "refused again where it is now"
         then = asyncio.run(layout_of(at))
         assert set(then.counts) == {topic.name for topic in TOPICS}
         assert set(then.counts.values()) == {AFTER}

@@ -17,6 +17,7 @@ from schemas.topics import dead_letters
 from services.local.commands.replay import moment_ms
 from services.local.dlq import DeadLetterLog, Filed, Filter, kafka_writers, redrive, waiting
 from services.local.errors import LocalError
+from services.local.growing.layout import demand_whole
 from services.local.letter_views import SHOWN_BYTES_MAX, detail, summary
 
 LISTED_MAX = 50
@@ -114,6 +115,7 @@ def redrive_letters(
 ) -> None:
     """Put dead letters back where they came from: the same bytes, headers, key and partition, at the topic's end.
 
+    Where partitions were added since and the workspace has moved, a record goes to the workspace's partition of today.
     Each is put back once, however often this is run, by however many, and wherever it was interrupted. One that still can't
     be read becomes a new letter that names the old one.
     """
@@ -122,6 +124,7 @@ def redrive_letters(
         if wanted != Filter():
             raise typer.BadParameter("a letter or options that choose letters, not both", param_hint="letter")
         wanted = _place(letter)
+    asyncio.run(demand_whole(bootstrap))
     if dry_run:
         shown = asyncio.run(_would_redrive(bootstrap, wanted, limit=limit))
         _print_table(shown)

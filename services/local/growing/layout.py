@@ -45,6 +45,11 @@ class Layout:
         """Return all numbers of partitions that any state was made with."""
         return frozenset().union(*self.made_with.values())
 
+    @property
+    def is_whole(self) -> bool:
+        """Return whether the state lies where its workspaces' records go: no partitions were added that it has not followed yet."""
+        return len({*self.counts.values(), *self.done_with}) == 1
+
 
 @asynccontextmanager
 async def administering(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
@@ -105,6 +110,17 @@ def count_before(layout: Layout, *, wanted: int) -> int:
 
 def _listed(counts: Iterable[int]) -> str:
     return ", ".join(map(str, sorted(counts)))
+
+
+async def demand_whole(bootstrap: str) -> None:
+    """Raise LocalError while partitions have been added and the state has not followed: what is put into them now may be lost."""
+    async with administering(bootstrap) as admin:
+        layout = await look(admin)
+    if not layout.is_whole:
+        raise LocalError(
+            "Partitions were added, and the workspaces' state has not moved there yet: what is put back now may be lost, or decided "
+            "without its workspace. Finish `chat-routing grow` first (docs/partitions.md), then run this again."
+        )
 
 
 async def demand_stopped(admin: AIOKafkaAdminClient) -> None:

@@ -7,7 +7,19 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, MetaData, create_engine, event, func, make_url, select
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    MetaData,
+    create_engine,
+    event,
+    func,
+    inspect,
+    make_url,
+    select,
+    text,
+)
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
@@ -62,12 +74,23 @@ def open_single(url: str) -> Engine:
 
 
 def make_tables(connection: Connection, metadata: MetaData) -> None:
-    """First thing in a transaction: makes the tables that are missing. Of several processes that begin together, one does."""
+    """First thing in a transaction: makes the tables and the columns that are missing. Of several processes that begin together, one does."""
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     else:
         connection.execute(select(func.pg_advisory_xact_lock(TABLES_LOCK)))
     metadata.create_all(connection)
+    _add_columns(connection, metadata)
+
+
+def _add_columns(connection: Connection, metadata: MetaData) -> None:
+    """Adds what tables made by earlier versions lack. Only columns that may be empty come later, so those versions can go on, too."""
+    for table in metadata.sorted_tables:
+        known = {column["name"] for column in inspect(connection).get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in known:
+                kind = column.type.compile(connection.dialect)
+                connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}"))
 
 
 def _prepared(url: str) -> URL:

@@ -29,10 +29,8 @@ from sqlalchemy import (
     Text,
     bindparam,
     delete,
-    inspect,
     or_,
     select,
-    text,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -211,7 +209,6 @@ class Ledger:
         mine = self.insert(_of_group).on_conflict_do_nothing()
         with self._engine.begin() as connection:
             make_tables(connection, metadata)
-            _add_columns(connection)
             connection.execute(mine, {"only": 1, "consumer_group": self._group})
             group = connection.execute(select(_of_group.c.consumer_group)).scalar()
         if group != self._group:
@@ -372,16 +369,6 @@ class Ledger:
                 raise
             # Two workers with the same records in another order; one by one they can't wait for each other.
             return [result for operation in operations for result in self._commit([operation])]
-
-
-def _add_columns(connection: Connection) -> None:
-    """Adds what tables made by earlier versions lack. Only columns that may be empty come later, so those versions can go on, too."""
-    for table in metadata.sorted_tables:
-        known = {column["name"] for column in inspect(connection).get_columns(table.name)}
-        for column in table.columns:
-            if column.name not in known:
-                kind = column.type.compile(connection.dialect)
-                connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}"))
 
 
 def standings_of(connection: Connection, effect_id: str) -> dict[str, Standing]:

@@ -6,8 +6,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select
 
-from services.runtime.database import open_single
+from services.runtime.database import make_tables, open_single
 
 
 def test_who_opens_a_new_file_waits_for_whoever_is_making_it(tmp_path: Path) -> None:
@@ -31,4 +32,27 @@ def test_a_file_that_is_no_database_fails_at_once(tmp_path: Path) -> None:
     engine = open_single(f"sqlite:///{file}")
     with pytest.raises(Exception, match="not a database"):
         engine.connect()
+    engine.dispose()
+
+
+def test_tables_of_the_version_before_get_the_columns_they_lack_and_that_version_goes_on(
+    database_url: str,
+) -> None:
+    before, since = MetaData(), MetaData()
+    old = Table("kept", before, Column("id", Integer, primary_key=True))
+    new = Table("kept", since, Column("id", Integer, primary_key=True), Column("name", String(8)))
+    engine = open_single(database_url)
+    for metadata in (before, since, since, before):
+        with engine.begin() as connection:
+            make_tables(connection, metadata)
+            connection.execute(insert(old))
+    with engine.begin() as connection:
+        connection.execute(insert(new), {"name": "new"})
+        assert connection.execute(select(new.c.name).order_by(new.c.id)).scalars().all() == [
+            None,
+            None,
+            None,
+            None,
+            "new",
+        ]
     engine.dispose()

@@ -1,4 +1,4 @@
-"""A CRM on loopback that files whatever it is sent, and a connector to it; run as a program, crm_sync with that connector.
+"""A CRM on loopback that files whatever it is sent, and a connector to it; run as a program, crm_sync with that connector alone.
 
 The one rule: it outlives the workers that are killed, so what stands in it is what they did. It files first and answers later, and
 never looks whether a marker is there already: only a worker that asks before it sends again keeps a double out.
@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from schemas.outcomes import CrmRecord
+from services.crm_sync.connectors.embedded.connector import NAME as EMBEDDED
 from services.crm_sync.connectors.embedded.connector import EmbeddedCrm
 from services.crm_sync.connectors.interface import Connector, OutcomeUnknown, Undeclared
 from services.crm_sync.connectors.records import (
@@ -132,10 +133,14 @@ class RemoteCrm(Undeclared, Connector):
         return Found(CrmRecord("lead", marker))
 
     async def add_activity(
-        self, activity: NewActivity, *, to: CrmRecord, marker: str, workspace_id: str
+        self,
+        activity: NewActivity,  # noqa: ARG002  its marker is enough
+        *,
+        to: CrmRecord,
+        marker: str,
+        workspace_id: str,
     ) -> Found:
         assert to.type == "lead"
-        assert activity.type == "chat"
         await self._ask(workspace=workspace_id, what="activity", key=marker)
         return Found(CrmRecord("activity", marker))
 
@@ -157,7 +162,7 @@ async def run(settings: CrmSyncSettings, stop: asyncio.Event) -> None:
     crm = await EmbeddedCrm.open(settings.crm_url)
     connector: Any = RemoteCrm(int(os.environ[PORT]))
     try:
-        await serve(settings, stop, crm=crm, connectors={NAME: connector})
+        await serve(settings, stop, crm=crm, connectors={NAME: connector, EMBEDDED: connector})
     finally:
         await crm.close()
 

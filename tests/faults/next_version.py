@@ -13,6 +13,8 @@ PACKAGES = ("schemas", "services")
 SLOGAN_SET = "workspace.slogan_set.v1"
 """A type of events that only the next version knows."""
 REVISION = "9999"
+NEXT = "next"
+"""What it writes into columns, and settings, that this version does not have: `begun_by`, `parked_by` and `stored_by`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,46 @@ class WorkspaceSloganSet:
         "services/transcript/core.py",
         "        requests = chat.head.requests\n",
         "        chat.head.begun_by = chat.head.begun_by or event\n",
+    ),
+    # A table in the ledgers' databases, and columns of effects and of what is parked.
+    Change(
+        "services/runtime/ledger.py",
+        "metadata = MetaData()\n",
+        '_slogans = Table("slogans", metadata, Column("id", Integer, primary_key=True))\n',
+    ),
+    Change(
+        "services/runtime/ledger.py",
+        '    Column("owner", String(160), nullable=True),\n',
+        '    Column("begun_by", String(16), nullable=True),\n',
+    ),
+    Change(
+        "services/runtime/ledger.py",
+        '"state": "claimed", "changed_ms": now_ms, "owner": self.owner}\n',
+        f'        new["begun_by"] = "{NEXT}"\n',
+    ),
+    Change(
+        "services/runtime/parking.py",
+        '    Column("record_headers", LargeBinary, nullable=True),\n',
+        '    Column("parked_by", String(16), nullable=True),\n',
+    ),
+    Change(
+        "services/runtime/parking.py",
+        '        "record_headers": _dumps(record.headers),\n',
+        f'        "parked_by": "{NEXT}",\n',
+    ),
+    # A column of the settings that crm_sync stores, and a field in them.
+    Change(
+        "services/crm_sync/store.py",
+        "    settings: Mapped[str] = mapped_column(Text)\n",
+        "    stored_by: Mapped[str | None] = mapped_column(String(16))\n",
+    ),
+    Change(
+        "services/crm_sync/store.py",
+        "            for workspace_id, one in sorted(settings.items())\n        ]\n",
+        f"""        for row in changed:
+            row["stored_by"] = "{NEXT}"
+            row["settings"] = row["settings"].replace("{{", '{{"stored_by":"{NEXT}",', 1)
+""",
     ),
 )
 MIGRATION = f'''"""Another column, and another table."""

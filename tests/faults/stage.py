@@ -1,4 +1,4 @@
-"""Where the faults happen: three brokers, three hosts with a router and a transcript worker each, and the network between.
+"""Where the faults happen: three brokers, three hosts with a router and a transcript worker each (or more), and the network between.
 
 The one rule: hosts reach the brokers through the network only, while the driver and the judge reach them directly; so a fault
 meets the workers and never those who publish or judge.
@@ -8,7 +8,7 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +29,10 @@ from tests.faults.network import Network
 
 BROKERS = HOSTS = 3
 PARTITIONS = 6
-ROUTER, TRANSCRIPT = "router", "transcript"
+ROUTER, TRANSCRIPT, NOTIFIER, CRM_SYNC = "router", "transcript", "notifier", "crm_sync"
 STATES = {ROUTER: ROUTER_STATE, TRANSCRIPT: TRANSCRIPT_STATE}
+WITH_CRM_SERVER = "tests.faults.crm_server"
+"""Runs in crm_sync's place: the same, with a connector to a CRM that files whatever it is sent."""
 SESSION_S, IO_LIMIT_S = 4.0, 6.5
 """A session is shorter than a call may take: most who are woken have not given up, and try to go on with what is no longer theirs."""
 TICK_INTERVAL_MS = 200
@@ -61,7 +63,7 @@ def name_of(service: str, host: int) -> str:
 class Stage:
     """The cluster with its topics and network, as a context manager, entered outside an event loop; no worker runs yet.
 
-    `overrides` are environment variables for all workers. Left, no process and no port is there.
+    `services` run on every host; `overrides` are environment variables for all workers. Left, no process and no port is there.
     """
 
     def __init__(
@@ -70,10 +72,13 @@ class Stage:
         *,
         brokers: int = BROKERS,
         hosts: int = HOSTS,
+        services: Sequence[str] = tuple(STATES),
         archive: Path | None = None,
         overrides: Mapping[str, str] = _NO_OVERRIDES,
     ) -> None:
         self.archive = archive or folder / "archive.db"
+        self._folder = folder
+        self._services = services
         self._brokers = brokers
         self._hosts = hosts
         self.ended: list[Ended] = []
@@ -93,7 +98,7 @@ class Stage:
                 EmbeddedKafka(brokers=self._brokers, doors=self.network.doors, settings=_PATIENT)
             )
             asyncio.run(ensure_topics(self.bootstrap, partitions=PARTITIONS))
-            places = [(service, host) for host in range(self._hosts) for service in STATES]
+            places = [(service, host) for host in range(self._hosts) for service in self._services]
             workers = [
                 self._worker(service, host, port)
                 for (service, host), port in zip(places, free_ports(len(places)), strict=True)
@@ -120,9 +125,16 @@ class Stage:
             "CHAT_ARCHIVE_URL": f"sqlite:///{self.archive}",
             "CHAT_PUBLIC_URL": PUBLIC_URL,
             "CHAT_LINK_SECRET": LINK_SECRET,
+            "CHAT_LEDGER_URL": f"sqlite:///{self.ledger(service)}",
+            "CHAT_CRM_URL": f"sqlite:///{self._folder / 'crm.db'}",
             **self._overrides,
         }
-        return Worker(name, f"services.{service}.worker", port, environment)
+        module = WITH_CRM_SERVER if service == CRM_SYNC else f"services.{service}.worker"
+        return Worker(name, module, port, environment)
+
+    def ledger(self, service: str) -> Path:
+        """Return the file of the ledger that the workers of a service share."""
+        return self._folder / f"{service}.db"
 
     # ------------------------------------------------------------ workers
 

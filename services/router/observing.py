@@ -23,8 +23,9 @@ class Observer:
         assert isinstance(processor, RouterProcessor), "the router's partitions run the router's processor"
         assert processor.figures is not None, "and the worker gives it figures"
         ended = processor.figures.settle(metrics.tallies)
-        for where, waited_ms in ended.answered_ms:
-            metrics.spread("answer_seconds").put(where, waited_ms / 1000)
+        answers = metrics.spread("answer_seconds")
+        for where, waits_ms in ended.answered_ms:
+            answers.put_all(where, waits_ms)
         for error_s in ended.misjudged_s:
             metrics.observe("estimated_wait_error_seconds", error_s)
         at_ms = now_ms()

@@ -8,7 +8,6 @@ from itertools import chain
 
 from schemas import codec
 from schemas.envelope import PartitionEnvelope
-from schemas.events import ChatRequested
 from services.router.changelog import Changelog
 from services.router.contexts import CONTEXT, Contexts
 from services.router.core.figures import Figures
@@ -26,6 +25,7 @@ class RouterProcessor:
         """`figures`: makes what counts for the metrics; whoever gives it settles them after each batch."""
         self.partition = Partition(number)
         self.figures = None if figures is None else figures(self.partition)
+        self._apply = self.partition.apply if self.figures is None else self.figures.apply
         self._changelog = Changelog(self.partition)
         self._contexts = Contexts(self.partition)
 
@@ -45,10 +45,7 @@ class RouterProcessor:
     def process(self, record: InputRecord) -> Iterable[OutputRecord]:
         """Decides one record; raises `Poison` or `UnknownType`, having changed nothing, when it can't be read."""
         entry = read_entry(record)
-        emitted = self.partition.apply(entry)
-        # Most records lead to nothing; of these only requests count, since a bot takes one without a word.
-        if self.figures is not None and (emitted or type(entry.envelope.data) is ChatRequested):
-            self.figures.hear(entry, emitted)
+        emitted = self._apply(entry)
         if record.headers or self._contexts.of:
             return list(map(encode_emitted, emitted, self._contexts.headers(record, entry, emitted)))
         return list(map(encode_emitted, emitted))

@@ -79,13 +79,19 @@ class Spread:
         self._counts_of(labels)[bisect_left(self.definition.buckets, seconds)] += 1
         self.sums_s[labels] += seconds
 
-    def put_ages(self, now_ms: int, timestamps_ms: Sequence[int]) -> None:
-        """Puts the ages of a whole batch in: a few bisections, not a call for a record."""
+    def put_all(self, labels: Labels, durations_ms: Sequence[int]) -> None:
+        """Puts many durations in, which have their labels in common."""
+        counts, bounds_ms = self._counts_of(labels), self.bounds_ms
+        for duration_ms in durations_ms:
+            counts[bisect_left(bounds_ms, duration_ms)] += 1
+        self.sums_s[labels] += sum(durations_ms) / 1000
+
+    def put_ages(self, now_ms: int, at_ms: Sequence[int], *, sum_ms: int) -> None:
+        """Puts the ages of a whole batch in: a few bisections, not a call for a record. `at_ms`: in order; `sum_ms`: of them all."""
         counts = self._counts_of(())
-        at_ms = sorted(timestamps_ms)
-        past = bisect_right(at_ms, now_ms)  # what is of the future has the age 0
-        self.sums_s[()] += (past * now_ms - sum(at_ms[:past])) / 1000
         older = len(at_ms)
+        past = bisect_right(at_ms, now_ms)  # what is of the future has the age 0
+        self.sums_s[()] += (past * now_ms - sum_ms + sum(at_ms[past:])) / 1000
         for index, bound_ms in enumerate(self.bounds_ms):
             before = bisect_left(at_ms, now_ms - bound_ms, 0, older)
             counts[index] += older - before

@@ -5,13 +5,10 @@ The one rule: records are looked at before they are decided, while they are at h
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from operator import attrgetter
 
 from services.runtime.broker import Row
 from services.runtime.metrics import Metrics, Tally
 from services.runtime.ports import InputRecord
-
-_TOPIC, _TIMESTAMP = attrgetter("topic"), attrgetter("timestamp_ms")
 
 
 class Throughput:
@@ -29,18 +26,23 @@ class Throughput:
         self._came_in, self._went_out = metrics.tallies["records_in"], metrics.tallies["records_out"]
         self._topics: Mapping[str, int] = {}
         self._appended_ms: list[int] = []
+        self._appended_sum_ms = 0
 
     def read(self, records: Sequence[InputRecord]) -> None:
         """Looks at a batch before it is decided."""
-        self._topics = Counter(map(_TOPIC, records)) if self._only is None else {self._only: len(records)}
-        self._appended_ms = list(map(_TIMESTAMP, records))
+        if self._only is None:
+            self._topics = Counter([record.topic for record in records])
+        else:
+            self._topics = {self._only: len(records)}
+        self._appended_ms = sorted([record.timestamp_ms for record in records])
+        self._appended_sum_ms = sum(self._appended_ms)
 
     def stands(
         self, rows: Mapping[str, Sequence[Row]], *, now_ms: int, decide_s: float, commit_s: float
     ) -> None:
         """Counts that batch and what was written for it. `decide_s`: how long deciding took; `commit_s`: the transaction."""
         self._batches.put((), decide_s)
-        self._latencies.put_ages(now_ms, self._appended_ms)
+        self._latencies.put_ages(now_ms, self._appended_ms, sum_ms=self._appended_sum_ms)
         for topic, count in self._topics.items():
             self._add(self._came_in, topic, count)
         if rows:

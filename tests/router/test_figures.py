@@ -59,7 +59,7 @@ class Router:
     def decide(self, batch: list[Entry]) -> list[tuple[bytes, bytes | None]]:
         """What a batch would have written."""
         for entry in batch:
-            self.figures.hear(entry, self.partition.apply(entry))
+            self.figures.apply(entry)
         self.figures.look()
         return list(self.changelog.changes())
 
@@ -70,7 +70,7 @@ class Router:
             if value is not None:
                 self.topic[key] = value
         ended = self.figures.settle(self.metrics.tallies)
-        self.answered += ended.answered_ms
+        self.answered += [(where, each) for where, waits_ms in ended.answered_ms for each in waits_ms]
         self.misjudged_s += ended.misjudged_s
         return self.figures.gauges()
 

@@ -25,8 +25,10 @@ def test_a_tally_is_a_counter() -> None:
 
 def test_a_spread_is_a_histogram() -> None:
     metrics = Metrics()
-    for seconds in (0.5, 1.0, 1.5, 1_000.0):
-        metrics.spread("answer_seconds").put(("acme", "sales"), seconds)
+    spread = metrics.spread("answer_seconds")
+    spread.put(("acme", "sales"), 0.5)
+    spread.put(("acme", "sales"), 1.0)
+    spread.put_all(("acme", "sales"), [1_500, 1_000_000])
     at = {"workspace": "acme", "department": "sales"}
     assert metrics.value("answer_seconds_bucket", **at, le="1.0") == 2
     assert metrics.value("answer_seconds_bucket", **at, le="2.5") == 3

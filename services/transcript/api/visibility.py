@@ -6,6 +6,7 @@ The one rule: an extent this module does not know shows nothing.
 from sqlalchemy import ColumnElement, Select, Table, and_, exists, false, func, or_, select, true
 
 from services.transcript.api.access import WATCHED_BY, Caller, Noun
+from services.transcript.api.listing import apart
 from services.transcript.archive import standing, tables
 
 PARTS_MAX = 100
@@ -143,7 +144,7 @@ def _led_by_others(caller: Caller) -> ColumnElement[bool]:
         a.revision == c.revision,
         a.ended_at_ms == c.ended_at_ms,
         g.workspace_id == a.workspace_id,
-        g.agent_id == a.agent_id,
+        g.agent_id == apart(a.agent_id),  # SQLite would ask for every agent whether they took part
         g.role.not_in(WATCHED_BY[caller.role]),
     )
     return _is_any(others)

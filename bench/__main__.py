@@ -9,6 +9,7 @@ from rich.console import Console
 
 from bench import core, cost, counting, day, latency, mails, recovery, rows, speed
 from bench.contender import PEERS_PYTHON
+from services.runtime.logs import configure_logs
 
 PAIRS_OF_DAYS = 6
 PICTURE = Path(__file__).with_name("picture.py")
@@ -16,6 +17,7 @@ PICTURE = Path(__file__).with_name("picture.py")
 
 def main() -> None:
     """Run all measurements."""
+    configure_logs("WARNING")  # each partition that begins would have its line
     # A broker that is still electing leaders is retried, and is no news.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     console = Console()

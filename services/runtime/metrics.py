@@ -86,12 +86,12 @@ class Spread:
             counts[bisect_left(bounds_ms, duration_ms)] += 1
         self.sums_s[labels] += sum(durations_ms) / 1000
 
-    def put_ages(self, now_ms: int, at_ms: Sequence[int], *, sum_ms: int) -> None:
-        """Puts the ages of a whole batch in: a few bisections, not a call for a record. `at_ms`: in order; `sum_ms`: of them all."""
+    def put_ages(self, now_ms: int, at_ms: Sequence[int]) -> None:
+        """Puts the ages of a whole batch in: a few bisections, not a call for a record. `at_ms`: in order."""
         counts = self._counts_of(())
         older = len(at_ms)
         past = bisect_right(at_ms, now_ms)  # what is of the future has the age 0
-        self.sums_s[()] += (past * now_ms - sum_ms + sum(at_ms[past:])) / 1000
+        self.sums_s[()] += (past * now_ms - sum(at_ms[:past])) / 1000
         for index, bound_ms in enumerate(self.bounds_ms):
             before = bisect_left(at_ms, now_ms - bound_ms, 0, older)
             counts[index] += older - before

@@ -26,7 +26,6 @@ class Throughput:
         self._came_in, self._went_out = metrics.tallies["records_in"], metrics.tallies["records_out"]
         self._topics: Mapping[str, int] = {}
         self._appended_ms: list[int] = []
-        self._appended_sum_ms = 0
 
     def read(self, records: Sequence[InputRecord]) -> None:
         """Looks at a batch before it is decided."""
@@ -36,14 +35,13 @@ class Throughput:
             self._topics = {self._only: len(records)}
         self._appended_ms = [record.timestamp_ms for record in records]
         self._appended_ms.sort()  # they are in order as a rule, which is quick to see
-        self._appended_sum_ms = sum(self._appended_ms)
 
     def stands(
         self, rows: Mapping[str, Sequence[Row]], *, now_ms: int, decide_s: float, commit_s: float
     ) -> None:
         """Counts that batch and what was written for it. `decide_s`: how long deciding took; `commit_s`: the transaction."""
         self._batches.put((), decide_s)
-        self._latencies.put_ages(now_ms, self._appended_ms, sum_ms=self._appended_sum_ms)
+        self._latencies.put_ages(now_ms, self._appended_ms)
         for topic, count in self._topics.items():
             self._add(self._came_in, topic, count)
         if rows:

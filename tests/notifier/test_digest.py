@@ -1,7 +1,7 @@
 """Missed chats told together: through parking and ledger to a real SMTP server, and what crashes leave."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -29,6 +29,7 @@ from tests.notifier.samples import RULES, WORKSPACE, envelope, letter, unattende
 from tests.notifier.sink import Sink
 from tests.notifier.test_mailer import LIMIT_S, LIMITS, Written, hashed
 from tests.notifier.test_message import parsed, part
+from tests.waiting import until
 
 DIGEST_S = 60.0
 LEASE_MS = 600_000
@@ -122,12 +123,6 @@ async def worker(
             working_off.cancel()
             await asyncio.wait({working_off})
             await handling.end(limit_s=0.2)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(LIMIT_S):
-        while not condition():  # noqa: ASYNC110  a server has no events
-            await asyncio.sleep(0.01)
 
 
 def subjects(sink: Sink) -> list[str]:

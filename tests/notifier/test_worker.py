@@ -26,17 +26,12 @@ from services.notifier.worker import rules_of
 from services.runtime.links import LinkExpired, read_link
 from tests.notifier.samples import letter, transcript, unattended
 from tests.notifier.sink import Sink
+from tests.waiting import until
 
 LIMIT_S = 40
 WORKSPACE = "notifier-test"
 SECRET = "the secret of the tests"
 READ = (topics.NOTICES, topics.TRANSCRIPTS, topics.ACTIVITIES)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(LIMIT_S):
-        while not condition():  # noqa: ASYNC110  files and servers have no events
-            await asyncio.sleep(0.02)
 
 
 async def make_topics(bootstrap: str) -> None:

@@ -20,6 +20,7 @@ from services.runtime.faust_app import EffectsApp
 from services.runtime.faust_transport import Place
 from services.runtime.ledger import Ledger
 from services.runtime.metrics import Metrics
+from tests.waiting import until
 
 LIMIT_S = 30
 WORKSPACE = "acme"
@@ -29,15 +30,6 @@ _numbers = count()
 def record(number: int) -> bytes:
     data = MailSettled(notice_id=f"n{number}", kind="feedback", recipient="r", result="sent")
     return codec.encode(data, event_id=f"e{number}", source="/test", at_ms=0, workspace_id=WORKSPACE)
-
-
-async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
-    async with asyncio.timeout(LIMIT_S):
-        while True:
-            answer = condition()
-            if answer if isinstance(answer, bool) else await answer:
-                return
-            await asyncio.sleep(0.02)
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ from services.runtime.handling import WORKED_OFF_MAX, Handling
 from services.runtime.ledger import Ledger
 from services.runtime.metrics import Metrics
 from services.runtime.ports import InputRecord
+from tests.waiting import until
 
 LIMIT_S = 30
 TOPIC = "chat.deliveries.v1"
@@ -67,12 +68,6 @@ async def handling(
             working_off.cancel()
             await asyncio.wait({working_off})
             await made.end(limit_s=LIMIT_S)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(LIMIT_S):
-        while not condition():  # noqa: ASYNC110  plain values have no events
-            await asyncio.sleep(0.01)
 
 
 def names(count: int) -> list[str]:

@@ -5,10 +5,14 @@ The one rule: records are looked at before they are decided, while they are at h
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 
 from services.runtime.broker import Row
 from services.runtime.metrics import Metrics, Tally
 from services.runtime.ports import InputRecord
+
+_topic, _appended_ms = attrgetter("topic"), attrgetter("timestamp_ms")
+"""Quicker than a loop of Python's; every record is asked."""
 
 
 class Throughput:
@@ -30,11 +34,10 @@ class Throughput:
     def read(self, records: Sequence[InputRecord]) -> None:
         """Looks at a batch before it is decided."""
         if self._only is None:
-            self._topics = Counter([record.topic for record in records])
+            self._topics = Counter(map(_topic, records))
         else:
             self._topics = {self._only: len(records)}
-        self._appended_ms = [record.timestamp_ms for record in records]
-        self._appended_ms.sort()  # they are in order as a rule, which is quick to see
+        self._appended_ms = sorted(map(_appended_ms, records))  # in order as a rule, which is quick to see
 
     def stands(
         self, rows: Mapping[str, Sequence[Row]], *, now_ms: int, decide_s: float, commit_s: float

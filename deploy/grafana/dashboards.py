@@ -81,21 +81,29 @@ def board(uid: str, title: str, about: str, rows: Rows, *variables: build.QueryV
     return built.build()
 
 
+NAMESPACE = chosen("namespace", 'label_values(up{job="chat-routing"}, namespace)')
+"""Of several installations one; where there is one alone, it may have no such label."""
+
 BOARDS = (
     board(
         "chat-routing-operations",
         "Chat routing: operations",
         "How the workers are: what comes and goes, how fast, what waits and what fails.",
         OPERATIONS,
-        chosen("worker", 'label_values(up{job="chat-routing"}, worker)'),
+        NAMESPACE,
+        chosen("worker", 'label_values(up{job="chat-routing", namespace=~"$namespace"}, worker)'),
     ),
     board(
         "chat-routing-contact-centre",
         "Chat routing: contact centre",
         "How visitors and agents are: who waits, who answers, what is missed.",
         CONTACT_CENTRE,
-        chosen("workspace", "label_values(chat_chats_live, workspace)"),
-        chosen("department", 'label_values(chat_chats_live{workspace=~"$workspace"}, department)'),
+        NAMESPACE,
+        chosen("workspace", 'label_values(chat_chats_live{namespace=~"$namespace"}, workspace)'),
+        chosen(
+            "department",
+            'label_values(chat_chats_live{namespace=~"$namespace", workspace=~"$workspace"}, department)',
+        ),
     ),
 )
 

@@ -1,15 +1,18 @@
 """What the dashboards show: rows of panels, each with its queries by legend.
 
-The one rule: these are tables; how they become Grafana's JSON stands in `dashboards.py`. `$worker`, `$workspace` and `$department` are
-chosen on the dashboard.
+The one rule: these are tables; how they become Grafana's JSON stands in `dashboards.py`. `$namespace` (an installation), `$worker`,
+`$workspace` and `$department` are chosen on the dashboard.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-WORKER = 'worker=~"$worker"'
-WHERE = 'workspace=~"$workspace", department=~"$department"'
+INSTALLATION = 'namespace=~"$namespace"'
+WORKER = f'{INSTALLATION}, worker=~"$worker"'
+ROUTER = f'{INSTALLATION}, worker="router"'
+WORKSPACE = f'{INSTALLATION}, workspace=~"$workspace"'
+WHERE = f'{WORKSPACE}, department=~"$department"'
 SHARES = {"half": 0.5, "95 of 100": 0.95, "99 of 100": 0.99}
 
 
@@ -67,12 +70,12 @@ OPERATIONS: Rows = {
     "At a glance": (
         number(
             "Alerts",
-            'count(ALERTS{alertstate="firing"}) or vector(0)',
+            f'count(ALERTS{{alertstate="firing", {INSTALLATION}}}) or vector(0)',
             "Alerts that fire now; docs/operations.md says what to do.",
         ),
         number(
             "Processes",
-            'sum(up{job="chat-routing"})',
+            f'sum(up{{job="chat-routing", {INSTALLATION}}})',
             "Processes that answer, of all workers.",
         ),
         number(
@@ -83,13 +86,13 @@ OPERATIONS: Rows = {
         number("Lag", f"sum(chat_lag_records{{{WORKER}}})", "Records that wait for any worker."),
         number(
             "Decided late",
-            "chat:decisions_late:ratio_rate1h",
+            f"max(chat:decisions_late:ratio_rate1h{{{INSTALLATION}}})",
             "Share of the last hour's records that were decided after more than 1 s; 0.5 % is promised.",
             "percentunit",
         ),
         number(
             "Oldest effect",
-            "max(chat_effects_undelivered_seconds)",
+            f"max(chat_effects_undelivered_seconds{{{INSTALLATION}}})",
             "Age of the oldest mail or CRM entry that is not done.",
             "s",
         ),
@@ -111,7 +114,7 @@ OPERATIONS: Rows = {
             {
                 "dead letters": f"sum(rate(chat_dead_letters_total{{{WORKER}}}[$__rate_interval]))",
                 "unknown types": f"sum(rate(chat_unknown_types_total{{{WORKER}}}[$__rate_interval]))",
-                "not in the archive": "sum(rate(chat_archive_unreadable_total[$__rate_interval]))",
+                "not in the archive": f"sum(rate(chat_archive_unreadable_total{{{INSTALLATION}}}[$__rate_interval]))",
             },
         ),
     ),
@@ -120,7 +123,7 @@ OPERATIONS: Rows = {
             "Router",
             "chat_decision_latency_seconds",
             "From a record's append to the commit of what follows from it.",
-            'worker="router"',
+            ROUTER,
         ),
         spread("Batches", "chat_batch_seconds", "Time to decide one batch."),
         spread("Transactions", "chat_transaction_seconds", "Time from begin to commit."),
@@ -166,9 +169,9 @@ OPERATIONS: Rows = {
             "Ticks and deadlines",
             "Ticks written and failed a second, and how long a due deadline has waited.",
             {
-                "ticks": "sum(rate(chat_ticks_total[$__rate_interval]))",
-                "failed": "sum(rate(chat_ticks_failed_total[$__rate_interval]))",
-                "oldest due deadline, seconds": "max(chat_deadline_lag_seconds)",
+                "ticks": f"sum(rate(chat_ticks_total{{{INSTALLATION}}}[$__rate_interval]))",
+                "failed": f"sum(rate(chat_ticks_failed_total{{{INSTALLATION}}}[$__rate_interval]))",
+                "oldest due deadline, seconds": f"max(chat_deadline_lag_seconds{{{INSTALLATION}}})",
             },
         ),
     ),
@@ -218,20 +221,22 @@ OPERATIONS: Rows = {
         Panel(
             "Archive's lag",
             "Records the archive has still to read.",
-            {"{{topic}}": "sum by (topic) (chat_archive_lag_records)"},
+            {"{{topic}}": f"sum by (topic) (chat_archive_lag_records{{{INSTALLATION}}})"},
         ),
         Panel(
             "Archive",
             "Records read and batches tried again, a second.",
             {
-                "records": "sum(rate(chat_archive_records_total[$__rate_interval]))",
-                "tried again": "sum(rate(chat_archive_failures_total[$__rate_interval]))",
+                "records": f"sum(rate(chat_archive_records_total{{{INSTALLATION}}}[$__rate_interval]))",
+                "tried again": f"sum(rate(chat_archive_failures_total{{{INSTALLATION}}}[$__rate_interval]))",
             },
         ),
         Panel(
             "Summaries",
             "Of finished chats, a second.",
-            {"{{result}}": "sum by (result) (rate(chat_summaries_total[$__rate_interval]))"},
+            {
+                "{{result}}": f"sum by (result) (rate(chat_summaries_total{{{INSTALLATION}}}[$__rate_interval]))"
+            },
         ),
         Panel(
             "Event loop",
@@ -255,12 +260,12 @@ CONTACT_CENTRE: Rows = {
         ),
         number(
             "Agents with room",
-            'sum(chat_agents{workspace=~"$workspace", standing="room"})',
+            f'sum(chat_agents{{{WORKSPACE}, standing="room"}})',
             "Online and able to take one more chat; each agent counts once.",
         ),
         number(
             "Occupancy",
-            'sum(chat_agent_load{workspace=~"$workspace"}) / sum(chat_agent_capacity{workspace=~"$workspace"})',
+            f"sum(chat_agent_load{{{WORKSPACE}}}) / sum(chat_agent_capacity{{{WORKSPACE}}})",
             "How much of what all agents online can carry is taken.",
             "percentunit",
         ),
@@ -290,7 +295,9 @@ CONTACT_CENTRE: Rows = {
             "Visitors who left before an agent answered, of all who waited.",
             "percentunit",
         ),
-        number("Threshold", "max(chat_service_level_seconds)", "CHAT_SERVICE_LEVEL_S.", "s"),
+        number(
+            "Threshold", f"max(chat_service_level_seconds{{{INSTALLATION}}})", "CHAT_SERVICE_LEVEL_S.", "s"
+        ),
     ),
     "Chats": (
         Panel(
@@ -339,19 +346,22 @@ CONTACT_CENTRE: Rows = {
             "Announced waits were off by",
             "chat_estimated_wait_error_seconds",
             "How far an announced waiting time was from the real one.",
-            'worker="router"',
+            ROUTER,
         ),
         Panel(
             "Books",
             "Both must be 0: chats that came and are neither live nor ended, and waiting that does not add up (Little's law).",
-            {"chats": "sum(chat_chats_unaccounted)", "chat-seconds": "sum(chat_queue_unaccounted_seconds)"},
+            {
+                "chats": f"sum(chat_chats_unaccounted{{{INSTALLATION}}})",
+                "chat-seconds": f"sum(chat_queue_unaccounted_seconds{{{INSTALLATION}}})",
+            },
         ),
     ),
     "Agents": (
         Panel(
             "Agents by standing",
             "Each counts once.",
-            {"{{standing}}": 'sum by (standing) (chat_agents{workspace=~"$workspace"})'},
+            {"{{standing}}": f"sum by (standing) (chat_agents{{{WORKSPACE}}})"},
         ),
         Panel(
             "Agents with room",
@@ -364,7 +374,7 @@ CONTACT_CENTRE: Rows = {
             "Occupancy",
             "Load by capacity.",
             {
-                "{{workspace}}": 'sum by (workspace) (chat_agent_load{workspace=~"$workspace"}) / sum by (workspace) (chat_agent_capacity{workspace=~"$workspace"})'
+                "{{workspace}}": f"sum by (workspace) (chat_agent_load{{{WORKSPACE}}}) / sum by (workspace) (chat_agent_capacity{{{WORKSPACE}}})"
             },
             "percentunit",
         ),

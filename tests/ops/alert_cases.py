@@ -24,7 +24,10 @@ def _of(labels: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`labels` are those of the alert but for its severity; `over` is a later moment at which it is silent again."""
+    """`labels` are those of the alert but for its severity; `over` is a later moment at which it is silent again.
+
+    With several installations on one Prometheus each has its alert, but for what is `of_all`.
+    """
 
     alert: str
     series: Mapping[str, str]
@@ -33,6 +36,7 @@ class Case:
     summary: str
     labels: Mapping[str, str] = field(default_factory=lambda: _NOBODY)
     over: str | None = None
+    of_all: bool = False
 
 
 CASES = (
@@ -60,6 +64,14 @@ CASES = (
         "20m",
         "Nothing is asked how crm_sync is",
         {"job": "chat-routing", "worker": "crm_sync"},
+    ),
+    Case(
+        "WorkerMissing",
+        {'up{job="chat-routing",worker="router"}': "1x5 _x25"},
+        "4m",
+        "20m",
+        "Nothing is asked how the workers are",
+        of_all=True,
     ),
     Case(
         "PartitionsNotRunning",

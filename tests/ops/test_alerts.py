@@ -6,7 +6,7 @@ The one rule: promtool judges, as it would before a deployment; `test_alerts_pro
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,16 +41,26 @@ def unknown(query: str) -> set[str]:
     return set(re.findall(r"\bchat[_:][\w:]+", query)) - EXPOSED - RECORDED
 
 
-def asked(case: Case) -> Iterator[dict[str, Any]]:
-    """What promtool is to ask of one case."""
+def asked(case: Case, installations: Sequence[Mapping[str, str]]) -> Iterator[dict[str, Any]]:
+    """What promtool is to ask of one case that befalls each of these installations."""
     rule = ALERTS[case.alert]
-    fired = {
-        "exp_labels": {**rule["labels"], **case.labels},
-        "exp_annotations": {**rule["annotations"], "summary": case.summary},
-    }
-    for moment, expected in ((case.silent, []), (case.fires, [fired]), (case.over, [])):
+    fired = [
+        {
+            "exp_labels": {**rule["labels"], **case.labels, **each},
+            "exp_annotations": {**rule["annotations"], "summary": case.summary},
+        }
+        for each in ([{}] if case.of_all else installations)
+    ]
+    for moment, expected in ((case.silent, []), (case.fires, fired), (case.over, [])):
         if moment is not None:
             yield {"eval_time": moment, "alertname": case.alert, "exp_alerts": expected}
+
+
+def of(series: str, installation: Mapping[str, str]) -> str:
+    """Return the series as one installation exposes it."""
+    name, _, labels = series.rstrip("}").partition("{")
+    more = [f'{label}="{value}"' for label, value in installation.items()]
+    return f"{name}{{{','.join([labels, *more] if labels else more)}}}"
 
 
 def test_promtool_takes_settings_and_rules() -> None:
@@ -58,7 +68,7 @@ def test_promtool_takes_settings_and_rules() -> None:
     assert "SUCCESS" in promtool("check", "rules", *RULES)
 
 
-def tables() -> Iterator[dict[str, Any]]:
+def tables(*installations: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     """What promtool reads: one file for each file of rules."""
     for path in RULES:
         groups = yaml.safe_load(path.read_text("utf-8"))["groups"]
@@ -67,8 +77,12 @@ def tables() -> Iterator[dict[str, Any]]:
             {
                 "name": case.alert,
                 "interval": "1m",
-                "input_series": [{"series": name, "values": values} for name, values in case.series.items()],
-                "alert_rule_test": list(asked(case)),
+                "input_series": [
+                    {"series": of(name, each), "values": values}
+                    for each in installations
+                    for name, values in case.series.items()
+                ],
+                "alert_rule_test": list(asked(case, installations)),
             }
             for case in CASES
             if case.alert in names
@@ -76,9 +90,14 @@ def tables() -> Iterator[dict[str, Any]]:
         yield {"rule_files": [str(path)], "evaluation_interval": "1m", "tests": tests}
 
 
-def test_every_alert_is_silent_and_then_fires(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "installations",
+    [[{}], [{"namespace": "production"}, {"namespace": "trial"}]],
+    ids=["one installation", "two on one Prometheus"],
+)
+def test_every_alert_is_silent_and_then_fires(tmp_path: Path, installations: list[dict[str, str]]) -> None:
     assert {case.alert for case in CASES} == set(ALERTS), "an alert has no case"
-    for number, table in enumerate(tables()):
+    for number, table in enumerate(tables(*installations)):
         (tmp_path / f"{number}.yaml").write_text(json.dumps(table), "utf-8")  # which is YAML, too
     promtool("test", "rules", *sorted(tmp_path.iterdir()))
 

@@ -22,7 +22,9 @@ FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "grafana"
 BOARDS: dict[str, dict[str, Any]] = {
     path.stem: json.loads(path.read_text("utf-8")) for path in sorted((FOLDER / "dashboards").glob("*.json"))
 }
-LABELS = {label for each in DEFINITIONS for label in each.labels} | {"le", "worker", "instance", "job"}
+LABELS = {label for each in DEFINITIONS for label in each.labels} | {
+    *("le", "worker", "instance", "job", "namespace")
+}
 LIMIT_S = 60
 
 
@@ -59,6 +61,15 @@ def test_queries_use_series_and_labels_there_are(board: str, panel: str, target:
     assert set(re.findall(r"{{(\w+)}}", target.get("legendFormat", ""))) <= (kept or LABELS)
     chosen = set(re.findall(r"\$(\w+)", query)) - {"__rate_interval"}
     assert chosen <= {variable["name"] for variable in BOARDS[board]["templating"]["list"]}
+
+
+@pytest.mark.parametrize(("board", "panel", "target"), list(queries()))
+def test_each_series_is_that_of_the_installations_chosen(
+    board: str, panel: str, target: dict[str, Any]
+) -> None:
+    series = re.findall(r"\b(?:chat[_:][\w:]+|up|ALERTS)\b(?:{([^}]*)})?", target["expr"])
+    assert series
+    assert all('namespace=~"$namespace"' in matchers for matchers in series), (board, panel)
 
 
 def test_grafana_finds_dashboards_and_data() -> None:

@@ -131,7 +131,7 @@ class Watched:
     def shows(self, query: str) -> bool:
         """Whether a panel with this query would show anything of the time since Prometheus began."""
         query = query.replace("$__rate_interval", "10s")
-        for variable in ("$worker", "$workspace", "$department"):
+        for variable in ("$namespace", "$worker", "$workspace", "$department"):
             query = query.replace(variable, ".*")
         return any(map(math.isfinite, self.prometheus.range(query, seconds=time.monotonic() - self._began_s)))
 

@@ -107,7 +107,7 @@ async def test_what_is_wrong_between_us_and_the_server_costs_no_mail(
         with pytest.raises(Unavailable, match=f"^{code}$"):
             await post.send(written(unattended()), [SALES])
         await asyncio.sleep(0)  # a turn of the loop; no answer of the server's would be here by then
-        assert sockets() == before
+        assert sockets() <= before
     assert await trusted.mails(SALES) == []
 
 

@@ -91,11 +91,10 @@ class _Client(aiosmtplib.SMTP):
         self.close()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Connection:
     client: _Client
     mails: int = 0
-    expiry: asyncio.TimerHandle | None = None
 
 
 class Post:
@@ -107,7 +106,8 @@ class Post:
         self._server = server
         self._answer_s_max = answer_s_max
         self._unknown_wait_s = unknown_wait_s
-        self._idle: list[_Connection] = []
+        self._idle: dict[_Connection, asyncio.TimerHandle] = {}
+        """With what ends each, the last given back last."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -120,7 +120,7 @@ class Post:
     def close(self) -> None:
         """End the connections that nobody uses; those under way end by themselves, soon after their mails."""
         while self._idle:
-            self._leave(self._idle[-1])
+            self._leave(next(reversed(self._idle)))
 
     async def send(self, written: Written, recipients: Sequence[str]) -> dict[str, Refused | Transient]:
         """Sends one mail; returns the recipients the server would not take. Raises what holds for all of them."""
@@ -187,9 +187,8 @@ class Post:
 
     async def _connected(self) -> _Connection:
         if self._idle:
-            connection = self._idle.pop()
-            if connection.expiry is not None:
-                connection.expiry.cancel()
+            connection, expiry = self._idle.popitem()
+            expiry.cancel()
             if connection.client.is_connected:
                 return connection
         return await self._connect()
@@ -222,13 +221,11 @@ class Post:
         if connection.mails >= MAILS_PER_CONNECTION_MAX:
             connection.client.leave()
             return
-        connection.expiry = asyncio.get_running_loop().call_later(IDLE_S_MAX, self._leave, connection)
-        self._idle.append(connection)
+        loop = asyncio.get_running_loop()
+        self._idle[connection] = loop.call_later(IDLE_S_MAX, self._leave, connection)
 
     def _leave(self, connection: _Connection) -> None:
-        if connection.expiry is not None:
-            connection.expiry.cancel()
-        self._idle.remove(connection)
+        self._idle.pop(connection).cancel()
         connection.client.leave()
 
 

@@ -15,7 +15,7 @@ from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.common import LegendDisplayMode, LegendPlacement
-from panels import CONTACT_CENTRE, OPERATIONS, Panel, Rows
+from panels import CONTACT_CENTRE, INSTALLATION, OPERATIONS, WORKSPACE, Panel, Rows
 
 FOLDER = Path(__file__).resolve().parent / "dashboards"
 PROMETHEUS = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
@@ -91,7 +91,7 @@ BOARDS = (
         "How the workers are: what comes and goes, how fast, what waits and what fails.",
         OPERATIONS,
         NAMESPACE,
-        chosen("worker", 'label_values(up{job="chat-routing", namespace=~"$namespace"}, worker)'),
+        chosen("worker", f'label_values(up{{job="chat-routing", {INSTALLATION}}}, worker)'),
     ),
     board(
         "chat-routing-contact-centre",
@@ -99,11 +99,8 @@ BOARDS = (
         "How visitors and agents are: who waits, who answers, what is missed.",
         CONTACT_CENTRE,
         NAMESPACE,
-        chosen("workspace", 'label_values(chat_chats_live{namespace=~"$namespace"}, workspace)'),
-        chosen(
-            "department",
-            'label_values(chat_chats_live{namespace=~"$namespace", workspace=~"$workspace"}, department)',
-        ),
+        chosen("workspace", f"label_values(chat_chats_live{{{INSTALLATION}}}, workspace)"),
+        chosen("department", f"label_values(chat_chats_live{{{WORKSPACE}}}, department)"),
     ),
 )
 

@@ -3,11 +3,10 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-LIMIT_S = 40.0
 POLL_INTERVAL_S = 0.02
 
 
-async def until(condition: Callable[[], bool | Awaitable[bool]], *, limit_s: float = LIMIT_S) -> None:
+async def until(condition: Callable[[], bool | Awaitable[bool]], *, limit_s: float) -> None:
     """Return when the condition holds. Raises TimeoutError after the limit."""
     async with asyncio.timeout(limit_s):
         while True:

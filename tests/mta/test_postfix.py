@@ -84,7 +84,7 @@ async def test_a_mail_goes_over_tls_with_a_login(
     received = str(parsed(delivered[0])["Received"])
     assert "using TLSv1.3" in received
     assert "with ESMTPSA" in received
-    await until(lambda: trusted.log().count(POLITELY_LEFT) == left + 1)
+    await until(lambda: trusted.log().count(POLITELY_LEFT) == left + 1, limit_s=LIMIT_S)
 
 
 @pytest.mark.parametrize(

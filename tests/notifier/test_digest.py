@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,14 +26,15 @@ from services.runtime.handling import Handling
 from services.runtime.ledger import Ledger
 from services.runtime.metrics import Metrics
 from services.runtime.ports import InputRecord
+from tests import waiting
 from tests.notifier.samples import RULES, WORKSPACE, envelope, letter, unattended
 from tests.notifier.sink import Sink
 from tests.notifier.test_mailer import LIMIT_S, LIMITS, Written, hashed
 from tests.notifier.test_message import parsed, part
-from tests.waiting import until
 
 DIGEST_S = 60.0
 LEASE_MS = 600_000
+until = partial(waiting.until, limit_s=LIMIT_S)
 """Longer than the clocks of these tests are moved by: nobody is taken for dead."""
 SCRIBE = Scribe(default_from="chats@example.com")
 

@@ -11,8 +11,7 @@ from services.local.topic_log import TopicLog
 from tests.notifier.samples import unattended
 from tests.notifier.sink import Sink
 from tests.notifier.test_message import part
-from tests.notifier.test_worker import SECRET, Worker, encoded, make_topics, publish
-from tests.waiting import until
+from tests.notifier.test_worker import SECRET, Worker, encoded, make_topics, publish, until
 
 NUMBERS = range(5)
 

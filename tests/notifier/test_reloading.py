@@ -7,8 +7,7 @@ import pytest
 
 from schemas import topics
 from tests.notifier.sink import Sink
-from tests.notifier.test_worker import SECRET, WORKSPACE, Worker, make_topics, publish, to_each
-from tests.waiting import until
+from tests.notifier.test_worker import SECRET, WORKSPACE, Worker, make_topics, publish, to_each, until
 
 MAILS = 30
 

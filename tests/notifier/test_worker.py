@@ -24,11 +24,12 @@ from services.notifier.settings import NotifierSettings
 from services.notifier.slow import SLOW_AFTER_S
 from services.notifier.worker import rules_of
 from services.runtime.links import LinkExpired, read_link
+from tests import waiting
 from tests.notifier.samples import letter, transcript, unattended
 from tests.notifier.sink import Sink
-from tests.waiting import until
 
 LIMIT_S = 40
+until = partial(waiting.until, limit_s=LIMIT_S)
 WORKSPACE = "notifier-test"
 SECRET = "the secret of the tests"
 READ = (topics.NOTICES, topics.TRANSCRIPTS, topics.ACTIVITIES)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ from services.runtime.faust_app import EffectsApp
 from services.runtime.faust_transport import Place
 from services.runtime.ledger import Ledger
 from services.runtime.metrics import Metrics
-from tests.waiting import until
+from tests import waiting
 
 LIMIT_S = 30
+until = partial(waiting.until, limit_s=LIMIT_S)
 WORKSPACE = "acme"
 _numbers = count()
 

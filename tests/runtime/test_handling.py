@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,9 +17,10 @@ from services.runtime.handling import WORKED_OFF_MAX, Handling
 from services.runtime.ledger import Ledger
 from services.runtime.metrics import Metrics
 from services.runtime.ports import InputRecord
-from tests.waiting import until
+from tests import waiting
 
 LIMIT_S = 30
+until = partial(waiting.until, limit_s=LIMIT_S)
 TOPIC = "chat.deliveries.v1"
 
 
